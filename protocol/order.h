@@ -1,0 +1,84 @@
+// Orders and receipts: what is committed to, signed and checked (docs/protocol.md sections 4, 5).
+//
+//   commitment = SHA-256(LengthPrefixed(salt, product id, title, content hash, price, H(order_key)))
+//   order signature:   "blindcart/v1 order"   over fields 1 to 6 of v1::OrderTerms
+//   receipt signature: "blindcart/v1 receipt" over fields 1 to 8 of v1::Receipt
+// Fields are length-prefixed in order; an int64 is 8 bytes, big-endian.
+//
+// Pure functions; thread-safe. Errors: InvalidArgument names the field that is out of bounds;
+// DataLoss says what does not match what (meant for the honest user, not for the wire).
+#ifndef BLINDCART_PROTOCOL_ORDER_H_
+#define BLINDCART_PROTOCOL_ORDER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "crypto/identity.h"
+
+namespace blindcart::v1 {
+class CheckoutResult;
+class GetOrderResult;
+class OrderTerms;
+class Product;
+class Receipt;
+}  // namespace blindcart::v1
+
+namespace blindcart::protocol {
+
+inline constexpr size_t kOrderIdBytes = 16;
+inline constexpr size_t kProductIdBytes = 16;
+inline constexpr size_t kRequestIdBytes = 16;
+inline constexpr size_t kOrderKeyBytes = 32;
+inline constexpr size_t kSaltBytes = 32;
+inline constexpr size_t kMaxTitleBytes = 256;
+inline constexpr size_t kMaxDescriptionBytes = 8 * 1024;
+inline constexpr size_t kMaxPictureBytes = 128 * 1024;
+inline constexpr size_t kMaxFormatBytes = 8;
+// A price above this is refused everywhere, so that price + charge cannot come near an overflow.
+inline constexpr int64_t kMaxPriceMinor = 1'000'000'000'000;
+
+struct CommitmentInput {
+  absl::string_view salt;
+  absl::string_view product_id;
+  absl::string_view title;
+  absl::string_view content_hash;
+  int64_t price_minor = 0;
+  absl::string_view order_key_hash;  // SHA-256 of the order key.
+};
+std::string OrderCommitment(const CommitmentInput& input);
+
+// Bounds of every field, without the signature.
+absl::Status ValidateTerms(const v1::OrderTerms& terms);
+void SignTerms(const crypto::Identity& merchant, v1::OrderTerms* terms);
+absl::Status VerifyTerms(const crypto::PublicIdentity& merchant, const v1::OrderTerms& terms);
+
+void SignReceipt(const crypto::Identity& broker, v1::Receipt* receipt);
+absl::Status VerifyReceipt(const crypto::PublicIdentity& broker, const v1::Receipt& receipt);
+
+// Bounds of a catalogue entry as it comes from outside.
+absl::Status ValidateProduct(const v1::Product& product);
+
+// What the agent checks of the merchant's answer to a checkout: bounds, signature, that it is for
+// the product, session and key it asked for, that price and content are the catalogue's, and that
+// the commitment opens.
+absl::Status CheckCheckout(const crypto::PublicIdentity& merchant, const v1::Product& wanted,
+                           absl::string_view sid, absl::string_view order_key,
+                           const v1::CheckoutResult& result);
+
+// What the agent checks of the broker's copy before it pays: the same terms, merchant and total as
+// the merchant's copy.
+absl::Status CheckBrokerCopy(const crypto::PublicIdentity& merchant,
+                             const v1::CheckoutResult& from_merchant,
+                             const v1::GetOrderResult& from_broker);
+
+// That a receipt is the broker's and for these terms and this total.
+absl::Status CheckReceipt(const crypto::PublicIdentity& broker,
+                          absl::string_view merchant_fingerprint, const v1::OrderTerms& terms,
+                          int64_t total_minor, const v1::Receipt& receipt);
+
+}  // namespace blindcart::protocol
+
+#endif  // BLINDCART_PROTOCOL_ORDER_H_
