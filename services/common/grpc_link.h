@@ -1,0 +1,36 @@
+// Links over gRPC's callback API: the accepting and the dialling end of CustomerLink and
+// MerchantLink. An adapter lives until its stream is done and its owner has let go of it.
+#ifndef BLINDCART_SERVICES_COMMON_GRPC_LINK_H_
+#define BLINDCART_SERVICES_COMMON_GRPC_LINK_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include <grpcpp/grpcpp.h>
+
+#include "proto/broker.grpc.pb.h"
+#include "protocol/refusal.h"
+#include "services/common/link.h"
+
+namespace blindcart {
+
+// Makes the handler of a link that was just accepted. The link may be used at once and for as long as
+// the pointer is held.
+using AcceptLink = std::function<std::unique_ptr<LinkHandler>(std::shared_ptr<Link> link)>;
+
+// The reactor to return from CustomerLink or MerchantLink; deletes itself.
+grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* AcceptGrpcLink(
+    const AcceptLink& accept, protocol::RefusalCounters& counters);
+
+enum class LinkKind { kCustomer, kMerchant };
+
+// Dials. `make_handler` gets the link before anything is read. The handler is destroyed after its
+// OnClosed. `counters` and `channel` must outlive the link.
+std::shared_ptr<Link> DialGrpcLink(v1::Broker::Stub& stub, LinkKind kind,
+                                   const AcceptLink& make_handler,
+                                   protocol::RefusalCounters& counters);
+
+}  // namespace blindcart
+
+#endif  // BLINDCART_SERVICES_COMMON_GRPC_LINK_H_

@@ -1,0 +1,82 @@
+// Transport settings that all three services share (docs/protocol.md section 2, architecture
+// "Three services"): TLS 1.3 on TCP, Unix sockets on one machine, plain TCP on loopback only and only
+// when asked for; compression off; sizes, streams, pings and connections bounded.
+//
+// Addresses: "HOST:PORT" (port 0 in a listen address: the kernel chooses), "[V6]:PORT", "unix:PATH".
+// Errors: InvalidArgument for an address or key that cannot be used. Thread-safe.
+#ifndef BLINDCART_SERVICES_COMMON_TRANSPORT_H_
+#define BLINDCART_SERVICES_COMMON_TRANSPORT_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include <grpcpp/grpcpp.h>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+
+namespace blindcart {
+
+// A gRPC message that is larger is cut off before it is read: the largest bucket, the largest frame
+// beside it, and their framing.
+inline constexpr int kMaxGrpcMessageBytes = 1024 * 1024 + 64 * 1024;
+
+// The name in every broker's TLS certificate. The root is the broker's own and pinned by its card, so
+// the name says nothing and an address may change freely.
+inline constexpr char kBrokerTlsName[] = "broker.blindcart";
+
+struct ServerTls {
+  std::string certificate_pem;
+  std::string private_key_pem;
+};
+
+bool IsUnixAddress(absl::string_view address);
+bool IsLoopbackAddress(absl::string_view address);
+
+// Builds and runs a server. Unix sockets are made for their owner only (mode 0600 in a 0700 folder)
+// and a stale one is replaced; a live one is AlreadyExists.
+class ServerRunner {
+ public:
+  struct Options {
+    std::vector<std::string> listen;
+    ServerTls tls;            // Needed when an address is TCP, unless plain_tcp_on_loopback.
+    bool plain_tcp_on_loopback = false;
+    int max_message_bytes = kMaxGrpcMessageBytes;
+    int max_streams_per_connection = 64;
+  };
+  // `service` must outlive the runner.
+  static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(grpc::Service& service,
+                                                             const Options& options);
+  ~ServerRunner();  // Shuts down at once.
+
+  // The addresses in use, ports filled in, in the order of Options::listen.
+  const std::vector<std::string>& addresses() const { return addresses_; }
+  // Ends all calls within `grace_ms` and stops.
+  void Shutdown(int grace_ms);
+
+ private:
+  ServerRunner() = default;
+  std::unique_ptr<grpc::Server> server_;
+  std::vector<std::string> addresses_;
+};
+
+// A channel to a broker. `tls_root_pem` is the pinned root; ignored for Unix sockets. Two channels of
+// different `purpose` never share a connection ("link", "goods").
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& address,
+                                                          const std::string& tls_root_pem,
+                                                          bool plain_tcp,
+                                                          const std::string& purpose);
+
+// A channel to a local API on a Unix socket path (without "unix:").
+std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path);
+
+// Blocks until SIGINT or SIGTERM. Call BlockTerminationSignals() first thing in main, before any
+// thread starts.
+void BlockTerminationSignals();
+int WaitForTerminationSignal();
+
+}  // namespace blindcart
+
+#endif  // BLINDCART_SERVICES_COMMON_TRANSPORT_H_
