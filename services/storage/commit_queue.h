@@ -11,16 +11,16 @@
 #ifndef SERVICES_STORAGE_COMMIT_QUEUE_H_
 #define SERVICES_STORAGE_COMMIT_QUEUE_H_
 
+#include <condition_variable>
 #include <cstddef>
 #include <deque>
 #include <functional>
 #include <memory>
+#include <mutex>
 #include <thread>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "services/storage/store.h"
 
 namespace blindcart::storage {
@@ -62,17 +62,15 @@ class CommitQueue {
 
   CommitQueue(Store& store, const Options& options);
   void Run();
-  bool HasWorkOrClosing() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return closing_ || !waiting_.empty();
-  }
 
   Store& store_;
   const Options options_;
-  absl::Mutex mutex_;
-  std::deque<Item> waiting_ ABSL_GUARDED_BY(mutex_);
-  bool closing_ ABSL_GUARDED_BY(mutex_) = false;
-  absl::Mutex join_mutex_;  // makes concurrent Shutdown calls safe; never held with mutex_
-  std::thread thread_ ABSL_GUARDED_BY(join_mutex_);
+  std::mutex mutex_;
+  std::condition_variable changed_;  // work has come, or closing_
+  std::deque<Item> waiting_;         // under mutex_
+  bool closing_ = false;             // under mutex_
+  std::mutex join_mutex_;            // makes concurrent Shutdown calls safe; never held with mutex_
+  std::thread thread_;               // under join_mutex_
 };
 
 }  // namespace blindcart::storage

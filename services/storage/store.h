@@ -20,7 +20,8 @@
 //   kNotFound           no such row
 //   kAlreadyExists      a unique value is taken
 //   kInvalidArgument    a value breaks a rule of the schema (size, sign, sum, immutability)
-//   kFailedPrecondition a compare-and-set found something else; or a write inside Read
+//   kFailedPrecondition a compare-and-set found something else
+//   kPermissionDenied   a write inside Read
 //   kUnavailable        the store is busy or cannot be reached now; trying again later makes sense
 //   kResourceExhausted  the disk is full
 //   kDataLoss           a stored row cannot be what this code has written; or an I/O error
@@ -279,7 +280,10 @@ class Store {
   virtual absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) = 0;
 
   // Runs `body` in one serialisable transaction. OK means that it is durable; on any other status,
-  // the body's own included, nothing of it has happened.
+  // the body's own included, nothing of it has happened. One case needs care: when the medium fails
+  // during the commit itself (kUnavailable, kResourceExhausted, kDataLoss) and the machine then
+  // crashes, the commit may turn out to have reached the disk. Repeating the same work under the
+  // same client-made ids is right in either case.
   virtual absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) = 0;
 
   // Runs the jobs one after the other in one transaction with one durable commit. A job that fails

@@ -1,0 +1,70 @@
+#include "services/storage/commit_queue.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+namespace blindcart::storage {
+
+absl::StatusOr<std::unique_ptr<CommitQueue>> CommitQueue::Create(Store& store,
+                                                                 const Options& options) {
+  if (options.max_batch == 0 || options.max_queue == 0) {
+    return absl::InvalidArgumentError("a commit queue needs bounds above zero");
+  }
+  std::unique_ptr<CommitQueue> queue(new CommitQueue(store, options));
+  std::lock_guard<std::mutex> lock(queue->join_mutex_);
+  queue->thread_ = std::thread([raw = queue.get()] { raw->Run(); });
+  return queue;
+}
+
+CommitQueue::CommitQueue(Store& store, const Options& options) : store_(store), options_(options) {}
+
+CommitQueue::~CommitQueue() { Shutdown(); }
+
+absl::Status CommitQueue::Submit(Job job, Done done) {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (closing_) return absl::UnavailableError("the commit queue is closed");
+    if (waiting_.size() >= options_.max_queue) {
+      return absl::ResourceExhaustedError("the commit queue is full");
+    }
+    waiting_.push_back({std::move(job), std::move(done)});
+  }
+  changed_.notify_one();
+  return absl::OkStatus();
+}
+
+void CommitQueue::Shutdown() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_one();
+  std::lock_guard<std::mutex> lock(join_mutex_);
+  if (thread_.joinable()) thread_.join();
+}
+
+void CommitQueue::Run() {
+  std::vector<WriteJob> jobs;
+  std::vector<Done> dones;
+  for (;;) {
+    jobs.clear();
+    dones.clear();
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      changed_.wait(lock, [this] { return closing_ || !waiting_.empty(); });
+      if (waiting_.empty()) return;
+      const size_t count = std::min(waiting_.size(), options_.max_batch);
+      for (size_t i = 0; i < count; ++i) {
+        jobs.push_back({std::move(waiting_.front().job), absl::OkStatus()});
+        dones.push_back(std::move(waiting_.front().done));
+        waiting_.pop_front();
+      }
+    }
+    // The commit's own error is in every job's status.
+    store_.WriteBatch(absl::MakeSpan(jobs)).IgnoreError();
+    for (size_t i = 0; i < jobs.size(); ++i) dones[i](std::move(jobs[i].status));
+  }
+}
+
+}  // namespace blindcart::storage
