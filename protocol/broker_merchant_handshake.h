@@ -2,17 +2,25 @@
 //
 //   M->B  the merchant's fingerprint                                         MerchantSide::Start
 //   B->M  P_M{ "Broker", H(ids), R1B, C1, C2 ; broker-challenge }             BrokerSide::Start
-//   M->B  P_B{ "Merchant", H(ids), R1B, R_M, B1, B2 ; merchant-response }     MerchantSide::OnChallenge
-//   B->M  P_M{ R_M ; broker-confirm }, Finished                               BrokerSide::OnResponse
-//   M->B  Finished                                                            MerchantSide::OnConfirm
+//   M->B  P_B{ "Merchant", H(ids), R1B, R_M, B1, B2 ; merchant-response } MerchantSide::OnChallenge
+//   B->M  P_M{ R_M ; broker-confirm }, Finished BrokerSide::OnResponse M->B  Finished
+//   MerchantSide::OnConfirm
 //                                                                             BrokerSide::OnFinished
-// T covers the fingerprint message and the three ciphertexts. The broker is the initiator.
+// The bodies of the five messages are: the fingerprint (32 bytes), the three RSA-OAEP ciphertexts
+// (each exactly as long as its reader's modulus), nothing. `finished` is there (32 bytes) where the
+// table says so, else empty; no message carries a frame.
+// H(ids) = SHA-256(broker's fingerprint ‖ merchant's fingerprint). T covers the first four bodies,
+// in order. The nonces of the key derivation are R1B, R_M. The broker is the initiator.
 //
 // One instance per run; a message in, a message out. A call out of order is FailedPrecondition and
-// ends the machine; every failed check is Refused() with the reason in refusal(). An unknown
-// merchant (`merchant` null) is challenged under `decoy` and fails at its response, like a wrong key.
+// ends the machine: every later call is FailedPrecondition, too, as it is after a refusal. A failed
+// check is Refused(), with the reason in refusal(). A challenge or response that does not decrypt
+// or holds something else than it should is answered alike, with random data, and refused at the
+// sender's Finished; only a message whose sizes are wrong is refused at once. An unknown merchant
+// (`merchant` null) is challenged under `decoy` and refused at its Finished, like a wrong key.
 // The session's keys can be taken once, when done() is true.
-// Thread safety: none. Identities must outlive the machine.
+// Thread safety: none. The machine's own identity, MerchantSide's `broker` and `random` must
+// outlive it; what BrokerSide::Start is given need not.
 #ifndef BLINDCART_PROTOCOL_BROKER_MERCHANT_HANDSHAKE_H_
 #define BLINDCART_PROTOCOL_BROKER_MERCHANT_HANDSHAKE_H_
 

@@ -1,16 +1,20 @@
 // Session of customer and merchant through the broker (docs/protocol.md section 1c).
 //
 //   C->M  sid, P_M{ H(merchant), sid, R_C, C1, C2 ; shop-hello }              ShopCustomer::Start
-//   M->C  B1, B2, R_M, Ed25519_M("shop-hello" ‖ T), Finished                   ShopMerchant::OnHello
-//   C->M  Finished with the first sealed request                              ShopCustomer::OnAnswer
+//   M->C  B1, B2, R_M, Ed25519_M("shop-hello" ‖ T), Finished ShopMerchant::OnHello C->M  Finished
+//   with the first sealed request                              ShopCustomer::OnAnswer
 //                                                                             ShopMerchant::OnFinished
-// T covers LengthPrefixed(sid, ciphertext) and LengthPrefixed(B1, B2, R_M). The customer, nameless,
-// is the initiator ("" as fingerprint). The signature is Identity::Sign("blindcart/v1 shop-hello", T).
-// The session id is `sid`.
+// H(merchant) = SHA-256 of the merchant's fingerprint. The ciphertext is as long as the merchant's
+// modulus. T covers sid ‖ ciphertext and B1 ‖ B2 ‖ R_M, each as one field of its list. The
+// customer, nameless, is the initiator ("" as fingerprint). The one nonce of the key derivation is
+// R_C; R_M is public and counts through T. The signature is Identity::Sign("blindcart/v1
+// shop-hello", T). The session id is `sid`.
 //
 // A hello that does not decrypt, or names another merchant or sid, is answered alike under random
-// keys, and refused at its Finished. A call out of order is FailedPrecondition; failed checks are
-// Refused(). Thread safety: none. Identities must outlive the machine.
+// keys, and refused at its Finished; only wrong sizes are refused at once. A call out of order is
+// FailedPrecondition and ends the machine: every later call is FailedPrecondition, too, as it is
+// after a refusal. Failed checks are Refused(), with the reason in refusal().
+// Thread safety: none. Identities and `random` must outlive the machine.
 #ifndef BLINDCART_PROTOCOL_SHOP_HANDSHAKE_H_
 #define BLINDCART_PROTOCOL_SHOP_HANDSHAKE_H_
 
