@@ -3,7 +3,6 @@
 #include <mutex>
 #include <utility>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "services/storage/sqlite.h"
 #include "services/storage/sqlite_schema.h"
@@ -463,6 +462,13 @@ class SqliteTransfers : public Transfers {
   absl::StatusOr<Transfer> Get(absl::string_view transfer_id) override {
     SqliteStatement query = database_.Prepare("SELECT * FROM transfers WHERE transfer_id = ?");
     query.BindBlob(transfer_id);
+    return ReadOne<Transfer>(query, "transfer");
+  }
+
+  absl::StatusOr<Transfer> FindByOrder(absl::string_view order_id, TransferKind kind) override {
+    SqliteStatement query =
+        database_.Prepare("SELECT * FROM transfers WHERE order_id = ? AND kind = ?");
+    query.BindBlob(order_id).BindText(TransferKindName(kind));
     return ReadOne<Transfer>(query, "transfer");
   }
 

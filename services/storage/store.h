@@ -214,6 +214,8 @@ class Transfers {
   virtual ~Transfers() = default;
   virtual absl::Status Insert(const Transfer& transfer, absl::Span<const Entry> entries) = 0;
   virtual absl::StatusOr<Transfer> Get(absl::string_view transfer_id) = 0;
+  // The payment or the refund of an order; an order has at most one of each.
+  virtual absl::StatusOr<Transfer> FindByOrder(absl::string_view order_id, TransferKind kind) = 0;
   // The entries of one transfer, in entry_id order; empty for an unknown transfer.
   virtual absl::StatusOr<std::vector<Entry>> ListEntries(absl::string_view transfer_id) = 0;
   // In transfer_id order, at most `limit` rows with a transfer_id above `after_transfer_id`.
