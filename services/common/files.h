@@ -21,8 +21,8 @@ namespace blindcart {
 // Reads at most `max_bytes`; a larger file is InvalidArgument, a missing one NotFound.
 absl::StatusOr<std::string> ReadFile(const std::string& path, size_t max_bytes = 1024 * 1024);
 
-// Writes beside its place, syncs, renames; never half a file. With `replace` false an existing file is
-// AlreadyExists.
+// Writes beside its place, syncs, renames; never half a file. With `replace` false an existing file
+// is AlreadyExists.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view content, mode_t mode,
                                  bool replace);
 

@@ -15,18 +15,19 @@
 
 namespace blindcart {
 
-// Makes the handler of a link that was just accepted. The link may be used at once and for as long as
-// the pointer is held.
+// Makes the handler of a link that was just accepted. The link may be used at once and for as long
+// as the pointer is held.
 using AcceptLink = std::function<std::unique_ptr<LinkHandler>(std::shared_ptr<Link> link)>;
 
 // The reactor to return from CustomerLink or MerchantLink; deletes itself.
 grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* AcceptGrpcLink(
-    const AcceptLink& accept, protocol::RefusalCounters& counters);
+    grpc::CallbackServerContext* context, const AcceptLink& accept,
+    protocol::RefusalCounters& counters);
 
 enum class LinkKind { kCustomer, kMerchant };
 
-// Dials. `make_handler` gets the link before anything is read. The handler is destroyed after its
-// OnClosed. `counters` and `channel` must outlive the link.
+// Dials. `make_handler` gets the link before anything is read; it may send the first handshake
+// message at once. The handler is destroyed after its OnClosed. `counters` must outlive the link.
 std::shared_ptr<Link> DialGrpcLink(v1::Broker::Stub& stub, LinkKind kind,
                                    const AcceptLink& make_handler,
                                    protocol::RefusalCounters& counters);

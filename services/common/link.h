@@ -1,6 +1,6 @@
-// A link as use cases see it: one long-lived stream between two processes, on which a handshake runs
-// and then sealed frames flow (docs/protocol.md section 2). Knows no gRPC: grpc_link.h carries it over
-// the network and testing/memory_link.h within a test.
+// A link as use cases see it: one long-lived stream between two processes, on which a handshake
+// runs and then sealed frames flow (docs/protocol.md section 2). Knows no gRPC: grpc_link.h carries
+// it over the network and testing/memory_link.h within a test.
 //
 // Order of use: handshake messages go to and fro; one side's handler calls Establish with the
 // channel that the handshake made; from then on Send queues messages, and the handler gets those of
@@ -40,7 +40,8 @@ class Link {
 
   virtual ~Link() = default;
   virtual void SendHandshake(v1::HandshakeMessage message) = 0;
-  // Frames that arrived since the last handshake message wait for this and are opened by it.
+  // To be called from within OnHandshake, before the peer may send its first frame: a frame that
+  // comes sooner is refused.
   virtual void Establish(std::unique_ptr<protocol::Channel> channel) = 0;
   // Queues a serialised message of the conversation. FailedPrecondition before Establish,
   // InvalidArgument for one too large for a frame, Unavailable once closed, ResourceExhausted when

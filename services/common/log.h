@@ -7,6 +7,7 @@
 #ifndef BLINDCART_SERVICES_COMMON_LOG_H_
 #define BLINDCART_SERVICES_COMMON_LOG_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
 #include <string>
@@ -20,7 +21,8 @@ namespace blindcart {
 class LogName {
  public:
   template <size_t N>
-  constexpr LogName(const char (&literal)[N]) : text_(literal) {}  // NOLINT(google-explicit-constructor)
+  constexpr LogName(const char (&literal)[N])
+      : text_(literal) {}  // NOLINT(google-explicit-constructor)
   constexpr const char* c_str() const { return text_; }
 
  private:

@@ -1,5 +1,5 @@
-// Things to do later: reconnects, timeouts, periodic sweeps. Handed in, so that tests decide when time
-// passes (testing/fake_scheduler.h).
+// Things to do later: reconnects, timeouts, periodic sweeps. Handed in, so that tests decide when
+// time passes (testing/fake_scheduler.h).
 //
 // Thread safety: every method may be called from any thread, also from within a task.
 #ifndef BLINDCART_SERVICES_COMMON_SCHEDULER_H_
@@ -33,8 +33,8 @@ class ThreadScheduler : public Scheduler {
   ThreadScheduler& operator=(const ThreadScheduler&) = delete;
 
   void RunAfter(int64_t delay_ms, std::function<void()> task) override;
-  // Drops what waits, lets a running task end, and ends the thread. Idempotent. Not to be called from
-  // within a task.
+  // Drops what waits, lets a running task end, and ends the thread. Idempotent. Not to be called
+  // from within a task.
   void Shutdown();
 
  private:

@@ -1,8 +1,8 @@
 // Where pass phrases, passwords and PINs come from: a file, an environment variable or the terminal
 // without echo, in this order. A file's last line end is not part of the secret.
 //
-// Errors: InvalidArgument (empty, over 1,024 bytes, the two entries differ), FailedPrecondition when
-// there is neither file nor variable nor terminal, with a message that says which flag to use;
+// Errors: InvalidArgument (empty, over 1,024 bytes, the two entries differ), FailedPrecondition
+// when there is neither file nor variable nor terminal, with a message that says which flag to use;
 // FailedPrecondition for a secret file that others may read. Not thread-safe (the terminal).
 #ifndef BLINDCART_SERVICES_COMMON_SECRET_INPUT_H_
 #define BLINDCART_SERVICES_COMMON_SECRET_INPUT_H_

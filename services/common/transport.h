@@ -1,9 +1,9 @@
 // Transport settings that all three services share (docs/protocol.md section 2, architecture
-// "Three services"): TLS 1.3 on TCP, Unix sockets on one machine, plain TCP on loopback only and only
-// when asked for; compression off; sizes, streams, pings and connections bounded.
+// "Three services"): TLS 1.3 on TCP, Unix sockets on one machine, plain TCP on loopback only and
+// only when asked for; compression off; sizes, streams, pings and connections bounded.
 //
-// Addresses: "HOST:PORT" (port 0 in a listen address: the kernel chooses), "[V6]:PORT", "unix:PATH".
-// Errors: InvalidArgument for an address or key that cannot be used. Thread-safe.
+// Addresses: "HOST:PORT" (port 0 in a listen address: the kernel chooses), "[V6]:PORT",
+// "unix:PATH". Errors: InvalidArgument for an address or key that cannot be used. Thread-safe.
 #ifndef BLINDCART_SERVICES_COMMON_TRANSPORT_H_
 #define BLINDCART_SERVICES_COMMON_TRANSPORT_H_
 
@@ -23,8 +23,8 @@ namespace blindcart {
 // beside it, and their framing.
 inline constexpr int kMaxGrpcMessageBytes = 1024 * 1024 + 64 * 1024;
 
-// The name in every broker's TLS certificate. The root is the broker's own and pinned by its card, so
-// the name says nothing and an address may change freely.
+// The name in every broker's TLS certificate. The root is the broker's own and pinned by its card,
+// so the name says nothing and an address may change freely.
 inline constexpr char kBrokerTlsName[] = "broker.blindcart";
 
 struct ServerTls {
@@ -41,7 +41,7 @@ class ServerRunner {
  public:
   struct Options {
     std::vector<std::string> listen;
-    ServerTls tls;            // Needed when an address is TCP, unless plain_tcp_on_loopback.
+    ServerTls tls;  // Needed when an address is TCP, unless plain_tcp_on_loopback.
     bool plain_tcp_on_loopback = false;
     int max_message_bytes = kMaxGrpcMessageBytes;
     int max_streams_per_connection = 64;
@@ -62,8 +62,8 @@ class ServerRunner {
   std::vector<std::string> addresses_;
 };
 
-// A channel to a broker. `tls_root_pem` is the pinned root; ignored for Unix sockets. Two channels of
-// different `purpose` never share a connection ("link", "goods").
+// A channel to a broker. `tls_root_pem` is the pinned root; ignored for Unix sockets. Two channels
+// of different `purpose` never share a connection ("link", "goods").
 absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& address,
                                                           const std::string& tls_root_pem,
                                                           bool plain_tcp,

@@ -12,7 +12,7 @@
 
 #include "services/common/scheduler.h"
 
-namespace blindcart {
+namespace blindcart::testing {
 
 class FakeScheduler : public Scheduler {
  public:
@@ -53,6 +53,6 @@ class FakeScheduler : public Scheduler {
   std::map<std::pair<int64_t, uint64_t>, std::function<void()>> tasks_;
 };
 
-}  // namespace blindcart
+}  // namespace blindcart::testing
 
 #endif  // BLINDCART_SERVICES_COMMON_TESTING_FAKE_SCHEDULER_H_

@@ -1,5 +1,5 @@
-// An Executor that runs each task at once on the caller's thread, so that a test's steps come in one
-// order. Can be told to refuse, as a full pool does. Thread-safe.
+// An Executor that runs each task at once on the caller's thread, so that a test's steps come in
+// one order. Can be told to refuse, as a full pool does. Thread-safe.
 #ifndef BLINDCART_SERVICES_COMMON_TESTING_INLINE_EXECUTOR_H_
 #define BLINDCART_SERVICES_COMMON_TESTING_INLINE_EXECUTOR_H_
 
@@ -9,7 +9,7 @@
 #include "absl/status/status.h"
 #include "services/common/worker_pool.h"
 
-namespace blindcart {
+namespace blindcart::testing {
 
 class InlineExecutor : public Executor {
  public:
@@ -24,6 +24,6 @@ class InlineExecutor : public Executor {
   std::atomic<bool> full_{false};
 };
 
-}  // namespace blindcart
+}  // namespace blindcart::testing
 
 #endif  // BLINDCART_SERVICES_COMMON_TESTING_INLINE_EXECUTOR_H_

@@ -1,0 +1,255 @@
+#include "services/common/transport.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <filesystem>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "services/common/files.h"
+
+namespace blindcart {
+namespace {
+
+constexpr char kUnixPrefix[] = "unix:";
+constexpr int kKeepaliveMs = 30'000;
+constexpr int kMinPingIntervalMs = 10'000;
+constexpr int kMaxMetadataBytes = 8 * 1024;
+
+// gRPC 1.51 offers no way to set a lowest TLS version. It does take a list of cipher suites for
+// versions up to 1.2, and one that neither end can use (there is no pre-shared key) leaves TLS 1.3
+// alone, whose suites are listed elsewhere. Has to be in place before gRPC first makes credentials.
+void AllowOnlyTls13() { setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1); }
+
+std::string UnixPath(absl::string_view address) {
+  return std::string(address.substr(sizeof(kUnixPrefix) - 1));
+}
+
+struct HostPort {
+  std::string host;  // With brackets when IPv6.
+  int port = 0;
+};
+
+absl::StatusOr<HostPort> SplitHostPort(absl::string_view address) {
+  const size_t colon = address.rfind(':');
+  HostPort result;
+  if (colon == absl::string_view::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &result.port) || result.port < 0 ||
+      result.port > 65535) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", address, "\" is no address: write HOST:PORT, [IPV6]:PORT or unix:PATH"));
+  }
+  result.host = std::string(address.substr(0, colon));
+  if (absl::StrContains(result.host, ':') && result.host.front() != '[') {
+    return absl::InvalidArgumentError(
+        absl::StrCat("\"", address, "\": write an IPv6 address in brackets, as in [::1]:7443"));
+  }
+  return result;
+}
+
+// Makes way for a Unix socket: its folder is there, and no living server has it.
+absl::Status PrepareUnixSocket(const std::string& path) {
+  sockaddr_un address{};
+  if (path.empty() || path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("the socket's path \"", path, "\" has to have 1 to ",
+                     sizeof(address.sun_path) - 1, " bytes; choose a shorter folder"));
+  }
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  if (!folder.empty()) {
+    const absl::Status made = MakePrivateDirectory(folder);
+    if (!made.ok()) return made;
+  }
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return absl::UnavailableError(strerror(errno));
+  absl::Cleanup close_fd = [fd] { close(fd); };
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("another server already listens on ", path, "; stop it or choose another"));
+  }
+  return absl::OkStatus();
+}
+
+void SetCommonServerArguments(grpc::ServerBuilder& builder, const ServerRunner::Options& options) {
+  builder.SetMaxReceiveMessageSize(options.max_message_bytes);
+  builder.SetMaxSendMessageSize(options.max_message_bytes);
+  // A small compressed message would inflate before its size is checked.
+  builder.SetDefaultCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  for (const grpc_compression_algorithm algorithm : {GRPC_COMPRESS_DEFLATE, GRPC_COMPRESS_GZIP}) {
+    builder.SetCompressionAlgorithmSupportStatus(algorithm, false);
+  }
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams_per_connection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS,
+                             kMinPingIntervalMs);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Two servers on one port would share its connections by chance.
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+}
+
+grpc::ChannelArguments ClientArguments(const std::string& purpose) {
+  grpc::ChannelArguments arguments;
+  arguments.SetMaxReceiveMessageSize(kMaxGrpcMessageBytes);
+  arguments.SetMaxSendMessageSize(kMaxGrpcMessageBytes);
+  arguments.SetCompressionAlgorithm(GRPC_COMPRESS_NONE);
+  arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
+  arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
+  arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
+  // A proxy from the environment would see whom we talk to.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  arguments.SetString("blindcart.purpose", purpose);
+  return arguments;
+}
+
+}  // namespace
+
+bool IsUnixAddress(absl::string_view address) { return absl::StartsWith(address, kUnixPrefix); }
+
+bool IsLoopbackAddress(absl::string_view address) {
+  const absl::StatusOr<HostPort> parts = SplitHostPort(address);
+  return parts.ok() && (parts->host == "localhost" || parts->host == "[::1]" ||
+                        (absl::StartsWith(parts->host, "127.") &&
+                         parts->host.find_first_not_of("0123456789.") == std::string::npos));
+}
+
+absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(grpc::Service& service,
+                                                                  const Options& options) {
+  if (options.listen.empty()) {
+    return absl::InvalidArgumentError("no address to listen on; name at least one");
+  }
+  AllowOnlyTls13();
+  grpc::ServerBuilder builder;
+  SetCommonServerArguments(builder, options);
+  std::vector<int> ports(options.listen.size(), 0);
+  for (size_t i = 0; i < options.listen.size(); ++i) {
+    const std::string& address = options.listen[i];
+    std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
+    if (IsUnixAddress(address)) {
+      const absl::Status prepared = PrepareUnixSocket(UnixPath(address));
+      if (!prepared.ok()) return prepared;
+    } else {
+      const absl::StatusOr<HostPort> parts = SplitHostPort(address);
+      if (!parts.ok()) return parts.status();
+      if (!(options.plain_tcp_on_loopback && IsLoopbackAddress(address))) {
+        if (options.tls.certificate_pem.empty() || options.tls.private_key_pem.empty()) {
+          return absl::InvalidArgumentError(
+              absl::StrCat(address, " needs TLS, but there is no certificate for it"));
+        }
+        grpc::SslServerCredentialsOptions tls;
+        tls.pem_key_cert_pairs.push_back(
+            {options.tls.private_key_pem, options.tls.certificate_pem});
+        credentials = grpc::SslServerCredentials(tls);
+      }
+    }
+    builder.AddListeningPort(address, credentials, &ports[i]);
+  }
+  builder.RegisterService(&service);
+  // Sockets are made for their owner only; no moment in between is open to others.
+  const mode_t mask = umask(0177);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  umask(mask);
+  if (server == nullptr) {
+    return absl::UnavailableError(
+        absl::StrCat("cannot listen on ", options.listen.front(),
+                     options.listen.size() > 1 ? " or another of the addresses" : "",
+                     "; it may be in use or not allowed"));
+  }
+  auto runner = std::unique_ptr<ServerRunner>(new ServerRunner());
+  for (size_t i = 0; i < options.listen.size(); ++i) {
+    const std::string& address = options.listen[i];
+    if (IsUnixAddress(address)) {
+      runner->addresses_.push_back(address);
+    } else {
+      runner->addresses_.push_back(absl::StrCat(SplitHostPort(address)->host, ":", ports[i]));
+    }
+  }
+  runner->server_ = std::move(server);
+  return runner;
+}
+
+ServerRunner::~ServerRunner() { Shutdown(0); }
+
+void ServerRunner::Shutdown(int grace_ms) {
+  if (server_ == nullptr) return;
+  server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(grace_ms));
+  server_->Wait();
+  server_.reset();
+  for (const std::string& address : addresses_) {
+    if (IsUnixAddress(address)) unlink(UnixPath(address).c_str());
+  }
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& address,
+                                                          const std::string& tls_root_pem,
+                                                          bool plain_tcp,
+                                                          const std::string& purpose) {
+  AllowOnlyTls13();
+  grpc::ChannelArguments arguments = ClientArguments(purpose);
+  if (IsUnixAddress(address)) {
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+  const absl::StatusOr<HostPort> parts = SplitHostPort(address);
+  if (!parts.ok()) return parts.status();
+  if (plain_tcp) {
+    if (!IsLoopbackAddress(address)) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("plain TCP is for loopback only, and ", address,
+                       " is not; remove plain_tcp from the configuration"));
+    }
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+  if (tls_root_pem.empty()) {
+    return absl::InvalidArgumentError(
+        "the broker's card has no TLS root; ask the operator for a new card");
+  }
+  grpc::SslCredentialsOptions tls;
+  tls.pem_root_certs = tls_root_pem;
+  arguments.SetSslTargetNameOverride(kBrokerTlsName);
+  return grpc::CreateCustomChannel(address, grpc::SslCredentials(tls), arguments);
+}
+
+std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {
+  return grpc::CreateCustomChannel(absl::StrCat(kUnixPrefix, socket_path),
+                                   grpc::InsecureChannelCredentials(), ClientArguments("local"));
+}
+
+void BlockTerminationSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+int WaitForTerminationSignal() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  int received = 0;
+  sigwait(&signals, &received);
+  return received;
+}
+
+}  // namespace blindcart
