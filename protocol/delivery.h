@@ -2,9 +2,10 @@
 // padded with random bytes to a size class, closed by a final frame with the content's hash and the
 // merchant's signature over (order id, hash).
 //
-//   piece  : ciphertext = AES-256-GCM(piece), mac = HMAC(A_d, header ‖ GCM tag), seq from 0
-//   final  : seq = number of pieces sent, header final = 1, plaintext = DeliveryTrailer padded to 1
-//   KiB
+//   piece  : ciphertext = AES-256-GCM(S_d, nonce, ad = header, piece), 16-byte tag last,
+//            mac = HMAC-SHA-256(A_d, header ‖ GCM tag), seq from 0
+//   final  : seq = number of pieces sent, header final = 1,
+//            plaintext = v1::DeliveryTrailer padded to 1 KiB, mac as a piece's
 //
 // Header and nonce are frame_header.h's with kind = delivery. S_d and A_d are expanded from the
 // delivery's own keys (Channel::DeliveryKeys), whose session id is the delivery id. The signature
@@ -36,6 +37,7 @@
 #include "crypto/identity.h"
 #include "crypto/random.h"
 #include "protocol/key_schedule.h"
+#include "protocol/order.h"
 #include "protocol/refusal.h"
 
 namespace blindcart::v1 {
@@ -46,7 +48,6 @@ namespace blindcart::protocol {
 
 inline constexpr size_t kPieceBytes = 256 * 1024;
 inline constexpr size_t kDeliveryIdBytes = 16;
-inline constexpr uint64_t kMaxContentBytes = uint64_t{1} << 40;  // 1 TiB.
 
 // Every size class is a multiple of this, those over kPieceBytes a multiple of kPieceBytes.
 inline constexpr uint64_t kClassUnitBytes = 64 * 1024;

@@ -1,12 +1,15 @@
 // Orders and receipts: what is committed to, signed and checked (docs/protocol.md sections 4, 5).
 //
-//   commitment = SHA-256(LengthPrefixed(salt, product id, title, content hash, price, H(order_key)))
-//   order signature:   "blindcart/v1 order"   over fields 1 to 6 of v1::OrderTerms
+//   commitment = SHA-256(LengthPrefixed(salt, product id, title, content hash, price,
+//   H(order_key))) order signature:   "blindcart/v1 order"   over fields 1 to 6 of v1::OrderTerms
 //   receipt signature: "blindcart/v1 receipt" over fields 1 to 8 of v1::Receipt
-// Fields are length-prefixed in order; an int64 is 8 bytes, big-endian.
+// Fields are length-prefixed in order (crypto::LengthPrefixed); an int64 is 8 bytes, most
+// significant first, and H(order_key) = SHA-256(order key). A signature is Identity::Sign(context,
+// fields).
 //
 // Pure functions; thread-safe. Errors: InvalidArgument names the field that is out of bounds;
-// DataLoss says what does not match what (meant for the honest user, not for the wire).
+// DataLoss says what does not match what (meant for the honest user, not for the wire). Messages
+// name fields, never their values, so that they hold no product and no amount.
 #ifndef BLINDCART_PROTOCOL_ORDER_H_
 #define BLINDCART_PROTOCOL_ORDER_H_
 
@@ -33,12 +36,17 @@ inline constexpr size_t kProductIdBytes = 16;
 inline constexpr size_t kRequestIdBytes = 16;
 inline constexpr size_t kOrderKeyBytes = 32;
 inline constexpr size_t kSaltBytes = 32;
+inline constexpr size_t kCommitmentBytes = 32;
 inline constexpr size_t kMaxTitleBytes = 256;
 inline constexpr size_t kMaxDescriptionBytes = 8 * 1024;
 inline constexpr size_t kMaxPictureBytes = 128 * 1024;
 inline constexpr size_t kMaxFormatBytes = 8;
+inline constexpr uint64_t kMaxContentBytes = uint64_t{1} << 40;  // 1 TiB.
 // A price above this is refused everywhere, so that price + charge cannot come near an overflow.
 inline constexpr int64_t kMaxPriceMinor = 1'000'000'000'000;
+inline constexpr int64_t kMaxChargeMinor = kMaxPriceMinor;
+// Times that are taken at all: up to the end of the year 9999.
+inline constexpr int64_t kMaxTimeMs = 253'402'300'799'999;
 
 struct CommitmentInput {
   absl::string_view salt;
@@ -50,15 +58,21 @@ struct CommitmentInput {
 };
 std::string OrderCommitment(const CommitmentInput& input);
 
-// Bounds of every field, without the signature.
+// Bounds of every field, without the signature. Whether the order has expired is for who has a
+// clock.
 absl::Status ValidateTerms(const v1::OrderTerms& terms);
+// Sets the signature. VerifyTerms checks bounds, then the signature.
 void SignTerms(const crypto::Identity& merchant, v1::OrderTerms* terms);
 absl::Status VerifyTerms(const crypto::PublicIdentity& merchant, const v1::OrderTerms& terms);
 
+// Bounds of every field, and that total = price + charge, without the signature.
+absl::Status ValidateReceipt(const v1::Receipt& receipt);
 void SignReceipt(const crypto::Identity& broker, v1::Receipt* receipt);
 absl::Status VerifyReceipt(const crypto::PublicIdentity& broker, const v1::Receipt& receipt);
 
-// Bounds of a catalogue entry as it comes from outside.
+// Bounds of a catalogue entry as it comes from outside: sizes, price, currency, a title of one line
+// and a description of plain text (protocol/utf8.h), a picture that begins like a PNG or a JPEG.
+// A removed entry has an id and a version and nothing else.
 absl::Status ValidateProduct(const v1::Product& product);
 
 // What the agent checks of the merchant's answer to a checkout: bounds, signature, that it is for
@@ -69,7 +83,7 @@ absl::Status CheckCheckout(const crypto::PublicIdentity& merchant, const v1::Pro
                            const v1::CheckoutResult& result);
 
 // What the agent checks of the broker's copy before it pays: the same terms, merchant and total as
-// the merchant's copy.
+// the merchant's copy. The order's status is for the caller to look at.
 absl::Status CheckBrokerCopy(const crypto::PublicIdentity& merchant,
                              const v1::CheckoutResult& from_merchant,
                              const v1::GetOrderResult& from_broker);
