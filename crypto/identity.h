@@ -1,5 +1,5 @@
-// Identities (protocol.md, "Keys and trust"): an RSA key that decrypts challenges and an Ed25519 key
-// that signs; one key never does both.
+// Identities (protocol.md, "Keys and trust"): an RSA key that decrypts challenges and an Ed25519
+// key that signs; one key never does both.
 //
 // Serialised public identity: LengthPrefixed{RSA SubjectPublicKeyInfo (DER), Ed25519 key (32)}.
 // Fingerprint: SHA-256 of exactly those bytes.

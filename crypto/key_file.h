@@ -1,6 +1,6 @@
 // Private keys at rest (protocol.md, "Keys and trust"): an identity in a folder, as two PEM files
-// "ENCRYPTED PRIVATE KEY" (PKCS#8, RFC 5958; Ed25519 as RFC 8410) named rsa.pem and ed25519.pem, each
-// encrypted under one pass phrase with PBES2 (RFC 8018): AES-256-CBC under scrypt (RFC 7914;
+// "ENCRYPTED PRIVATE KEY" (PKCS#8, RFC 5958; Ed25519 as RFC 8410) named rsa.pem and ed25519.pem,
+// each encrypted under one pass phrase with PBES2 (RFC 8018): AES-256-CBC under scrypt (RFC 7914;
 // N = 2^14, r = 8, p = 5, 16 MiB). `openssl pkey -in rsa.pem` opens them.
 //
 // Files are written beside their place, synced and renamed into it, with mode 0600, and never over

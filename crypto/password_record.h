@@ -1,10 +1,11 @@
-// Password and PIN records: Argon2id (RFC 9106), libsodium's, over a hash that is made first so that
-// the secret itself never travels (protocol.md, 1b).
+// Password and PIN records: Argon2id (RFC 9106), libsodium's, over a hash that is made first so
+// that the secret itself never travels (protocol.md, 1b).
 //
 // A record is the usual text "$argon2id$v=19$m=...,t=...,p=1$salt$hash", below 128 bytes. The cost
 // stands in the record, so it can be raised later without touching old ones.
 //
-// Thread safety: all functions are safe to call concurrently; each call takes the memory of its cost.
+// Thread safety: all functions are safe to call concurrently; each call takes the memory of its
+// cost.
 #ifndef BLINDCART_CRYPTO_PASSWORD_RECORD_H_
 #define BLINDCART_CRYPTO_PASSWORD_RECORD_H_
 

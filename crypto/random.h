@@ -29,8 +29,8 @@ class RandomSource {
 // The operating system's generator (libsodium's randombytes, getrandom(2)).
 RandomSource& SystemRandom();
 
-// A fast stream of bytes that nobody can tell from random ones, for filling padding by the gigabyte:
-// ChaCha20 under a key drawn once from `random`. Not thread-safe.
+// A fast stream of bytes that nobody can tell from random ones, for filling padding by the
+// gigabyte: ChaCha20 under a key drawn once from `random`. Not thread-safe.
 class PaddingStream {
  public:
   explicit PaddingStream(RandomSource& random);

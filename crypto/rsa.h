@@ -2,8 +2,8 @@
 // 3072 or 4096 bits: P_X{m; label} of protocol.md.
 //
 // No oracle: decryption never says why it failed. A ciphertext of the wrong length or range, wrong
-// padding and a wrong label all run the private operation and all give random bytes with ok = false;
-// the caller goes on to the same end (protocol.md, "The one refusal"). Blinding is on.
+// padding and a wrong label all run the private operation and all give random bytes with ok =
+// false; the caller goes on to the same end (protocol.md, "The one refusal"). Blinding is on.
 //
 // Thread safety: const methods are safe to call concurrently on one object. Copies share the key.
 #ifndef BLINDCART_CRYPTO_RSA_H_
@@ -26,8 +26,8 @@ inline constexpr size_t kMaxRsaSpkiBytes = 600;
 
 class RsaPublicKey {
  public:
-  // A DER SubjectPublicKeyInfo (RFC 5280, 4.1) as OpenSSL writes it, byte for byte: rsaEncryption, a
-  // modulus of exactly 3072 or 4096 bits, an odd exponent of at least 65537 and at most 64 bits.
+  // A DER SubjectPublicKeyInfo (RFC 5280, 4.1) as OpenSSL writes it, byte for byte: rsaEncryption,
+  // a modulus of exactly 3072 or 4096 bits, an odd exponent of at least 65537 and at most 64 bits.
   // InvalidArgument for anything else.
   static absl::StatusOr<RsaPublicKey> FromSpkiDer(absl::string_view der);
 
@@ -42,12 +42,11 @@ class RsaPublicKey {
 
  private:
   friend class RsaPrivateKey;
-  friend class RsaTestPeer;
-  RsaPublicKey(std::shared_ptr<evp_pkey_st> key, std::string spki_der);
-  // Without the limits on the size of the key.
-  static absl::StatusOr<RsaPublicKey> FromKey(std::shared_ptr<evp_pkey_st> key);
+  RsaPublicKey(internal::PkeyPtr key, std::string spki_der);
+  // Any size of key.
+  static absl::StatusOr<RsaPublicKey> ParseSpki(absl::string_view der);
 
-  std::shared_ptr<evp_pkey_st> key_;
+  std::shared_ptr<const evp_pkey_st> key_;
   std::string spki_der_;
 };
 
@@ -64,17 +63,21 @@ class RsaPrivateKey {
   // An unencrypted PKCS#8 PrivateKeyInfo (RFC 5208), for key files. The same limits as
   // RsaPublicKey::FromSpkiDer.
   static absl::StatusOr<RsaPrivateKey> FromPkcs8Der(absl::string_view der);
-  absl::StatusOr<SecretBytes> Pkcs8Der() const;
+  SecretBytes Pkcs8Der() const;
 
   const RsaPublicKey& public_key() const { return public_key_; }
   OaepResult DecryptOaep(absl::string_view label, absl::string_view ciphertext) const;
 
  private:
   friend class RsaTestPeer;
-  explicit RsaPrivateKey(RsaPublicKey public_key);
+  RsaPrivateKey(internal::PkeyPtr key, RsaPublicKey public_key, std::string modulus);
+  // Any size of key.
   static absl::StatusOr<RsaPrivateKey> ParsePkcs8(absl::string_view der);
+  static absl::StatusOr<RsaPrivateKey> FromKey(internal::PkeyPtr key);
 
-  RsaPublicKey public_key_;  // its key_ holds the private half, too
+  internal::PkeyPtr key_;
+  RsaPublicKey public_key_;  // holds a key of its own, without the private half
+  std::string modulus_;      // big-endian, public_key_.modulus_bytes() long
 };
 
 }  // namespace blindcart::crypto

@@ -26,8 +26,8 @@ void Wipe(void* data, size_t size);
 // Overwrites the bytes of `text` (its whole capacity) and leaves it empty.
 void Wipe(std::string& text);
 
-// A fixed-size, move-only buffer that is wiped on destruction and on being assigned to. A moved-from
-// object is empty; the bytes themselves move without being copied.
+// A fixed-size, move-only buffer that is wiped on destruction and on being assigned to. A
+// moved-from object is empty; the bytes themselves move without being copied.
 class SecretBytes {
  public:
   SecretBytes() = default;

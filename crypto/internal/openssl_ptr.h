@@ -5,31 +5,30 @@
 
 #include <memory>
 
+struct bio_st;
 struct evp_cipher_ctx_st;
 struct evp_mac_ctx_st;
 struct evp_md_ctx_st;
+struct evp_pkey_ctx_st;
 struct evp_pkey_st;
 
 namespace blindcart::crypto::internal {
 
 struct OpenSslDeleter {
+  void operator()(bio_st* p) const;
   void operator()(evp_cipher_ctx_st* p) const;
   void operator()(evp_mac_ctx_st* p) const;
   void operator()(evp_md_ctx_st* p) const;
+  void operator()(evp_pkey_ctx_st* p) const;
   void operator()(evp_pkey_st* p) const;
 };
 
+using BioPtr = std::unique_ptr<bio_st, OpenSslDeleter>;
 using CipherContextPtr = std::unique_ptr<evp_cipher_ctx_st, OpenSslDeleter>;
 using MacContextPtr = std::unique_ptr<evp_mac_ctx_st, OpenSslDeleter>;
 using DigestContextPtr = std::unique_ptr<evp_md_ctx_st, OpenSslDeleter>;
+using PkeyContextPtr = std::unique_ptr<evp_pkey_ctx_st, OpenSslDeleter>;
 using PkeyPtr = std::unique_ptr<evp_pkey_st, OpenSslDeleter>;
-
-// Ends the process when `ok` is false: for library calls that fail only without memory or without
-// the algorithm, where going on could mean an unkeyed MAC or a constant "random" number.
-void CheckLibrary(bool ok, const char* what);
-
-// Initialises libsodium once; every user of it calls this first.
-void EnsureSodium();
 
 }  // namespace blindcart::crypto::internal
 
