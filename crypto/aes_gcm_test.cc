@@ -97,7 +97,7 @@ TEST(Aes256GcmTest, AppendsToItsOutput) {
 TEST(Aes256GcmTest, TakesAnEmptyMessage) {
   Aes256Gcm aead = Aes256Gcm::Create(kKey).value();
   std::string sealed, opened;
-  ASSERT_TRUE(aead.Seal(kNonce, "ad", "", &sealed).ok());
+  ASSERT_TRUE(aead.Seal(kNonce, "ad", absl::string_view(), &sealed).ok());
   EXPECT_EQ(sealed.size(), kAesGcmTagBytes);
   ASSERT_TRUE(aead.Open(kNonce, "ad", sealed, &opened).ok());
   EXPECT_EQ(opened, "");

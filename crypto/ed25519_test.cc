@@ -79,6 +79,7 @@ TEST(Ed25519Test, GeneratesDifferentKeysThatSign) {
   EXPECT_TRUE(Ed25519Verify(a.public_key(), "message", signature).ok());
   EXPECT_EQ(Ed25519Verify(b.public_key(), "message", signature).code(),
             absl::StatusCode::kUnauthenticated);
+  EXPECT_TRUE(Ed25519Verify(a.public_key(), absl::string_view(), a.Sign(absl::string_view())).ok());
   EXPECT_EQ(Ed25519PrivateKey::FromSeed(a.seed().view()).value().public_key(), a.public_key());
 }
 

@@ -53,7 +53,9 @@ TEST(SplitLengthPrefixedTest, WhatItAcceptsIsWhatTheJoinWrites) {
       if (static_cast<uint8_t>(c) < 200) c = static_cast<char>(c % 3);
     }
     const auto fields = SplitLengthPrefixed(data, 2);
-    if (fields.ok()) ASSERT_EQ(LengthPrefixed(*fields), data);
+    if (fields.ok()) {
+      ASSERT_EQ(LengthPrefixed(*fields), data);
+    }
   }
 }
 

@@ -13,6 +13,7 @@ namespace {
 TEST(Sha256Test, MatchesThePublishedExamples) {
   EXPECT_EQ(HexEncode(Sha256("")),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855");
+  EXPECT_EQ(Sha256(absl::string_view()), Sha256(""));
   EXPECT_EQ(HexEncode(Sha256("abc")),
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(HexEncode(Sha256(std::string(1000000, 'a'))),
@@ -34,6 +35,7 @@ TEST(Sha256HasherTest, StartsAfreshAfterFinish) {
   Sha256Hasher hasher;
   hasher.Update("something");
   EXPECT_EQ(hasher.Finish(), Sha256("something"));
+  hasher.Update(absl::string_view());
   EXPECT_EQ(hasher.Finish(), Sha256(""));
   hasher.Update("abc");
   Sha256Hasher moved = std::move(hasher);

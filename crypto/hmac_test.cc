@@ -45,6 +45,7 @@ TEST(HmacTest, PassesWycheproof) {
 TEST(HmacTest, TakesAnEmptyKeyAndMessage) {
   EXPECT_EQ(HexEncode(HmacSha256("", "")),
             "b613679a0814d9ec772f95d778c35fc5ff1697c493715653c6c712144292c5ad");
+  EXPECT_EQ(HmacSha256(absl::string_view(), absl::string_view()), HmacSha256("", ""));
 }
 
 TEST(HmacKeyTest, RefusesAnEmptyKey) {
@@ -55,7 +56,8 @@ TEST(HmacKeyTest, IsReusableAndJoinsParts) {
   HmacKey key = HmacKey::Create("key").value();
   const std::string first = SignWith(key, {"one", "", "two"});
   EXPECT_EQ(first, HmacSha256("key", "onetwo"));
-  EXPECT_EQ(SignWith(key, {}), HmacSha256("key", ""));
+  EXPECT_EQ(SignWith(key, {}), HmacSha256("key", absl::string_view()));
+  EXPECT_EQ(SignWith(key, {absl::string_view()}), HmacSha256("key", ""));
   EXPECT_EQ(SignWith(key, {"onetwo"}), first);
   HmacKey moved = std::move(key);
   EXPECT_EQ(SignWith(moved, {"onetwo"}), first);

@@ -65,7 +65,9 @@ TEST(PublicIdentityTest, ParseSurvivesRandomChanges) {
       changed[at % changed.size()] = r[2 * c + 2];
     }
     const auto parsed = PublicIdentity::Parse(changed);
-    if (parsed.ok()) EXPECT_EQ(parsed->Serialize(), changed);
+    if (parsed.ok()) {
+      EXPECT_EQ(parsed->Serialize(), changed);
+    }
   }
 }
 

@@ -120,7 +120,8 @@ absl::StatusOr<SecretBytes> ReadKeyFile(const std::string& path) {
   if (file.get() < 0) return absl::ErrnoToStatus(errno, "key file cannot be opened");
   struct stat info;
   if (fstat(file.get(), &info) != 0) return absl::ErrnoToStatus(errno, "key file");
-  if (!S_ISREG(info.st_mode) || info.st_size > static_cast<off_t>(kMaxKeyFileBytes)) {
+  if (!S_ISREG(info.st_mode) || info.st_size == 0 ||
+      info.st_size > static_cast<off_t>(kMaxKeyFileBytes)) {
     return absl::InvalidArgumentError("key file is no key file");
   }
   if ((info.st_mode & kOthers) != 0) {

@@ -101,7 +101,9 @@ TEST(UnpaddedSizeTest, AgreesWithSodiumOnRandomTails) {
                                     data.size(), data.size()) == 0;
     const auto size = UnpaddedSize(data);
     ASSERT_EQ(size.ok(), valid);
-    if (valid) ASSERT_EQ(*size, expected);
+    if (valid) {
+      ASSERT_EQ(*size, expected);
+    }
   }
 }
 

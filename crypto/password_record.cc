@@ -2,9 +2,11 @@
 
 #include <sodium.h>
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -58,6 +60,12 @@ bool HasAllowedCost(absl::string_view record) {
          IsAllowed(cost);
 }
 
+// libsodium 1.0.18 reads a byte above 127 as if it were a '/' of the base64.
+bool IsAscii(absl::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return absl::ascii_isascii(static_cast<unsigned char>(c)); });
+}
+
 SecretBytes HashOf(absl::string_view purpose, absl::string_view name, absl::string_view secret) {
   std::string joined = LengthPrefixed({purpose, name, secret});
   std::string hash = Sha256(joined);
@@ -91,7 +99,7 @@ absl::StatusOr<std::string> MakePasswordRecord(absl::string_view secret, RandomS
 }
 
 bool VerifyPasswordRecord(absl::string_view record, absl::string_view secret) {
-  if (record.size() > kMaxRecordBytes || !HasAllowedCost(record)) return false;
+  if (record.size() > kMaxRecordBytes || !IsAscii(record) || !HasAllowedCost(record)) return false;
   internal::EnsureSodium();
   const std::string terminated(record);
   return crypto_pwhash_argon2id_str_verify(terminated.c_str(), secret.data(), secret.size()) == 0;

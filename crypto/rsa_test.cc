@@ -76,7 +76,9 @@ VectorCounts RunVectors(const std::string& name) {
       const OaepResult result = key->DecryptOaep(FromHex(test["label"]), FromHex(test["ct"]));
       const std::string message = FromHex(test["msg"]);
       counts.accepted += result.ok;
-      if (result.ok) EXPECT_EQ(result.plaintext.view(), message) << test["tcId"];
+      if (result.ok) {
+        EXPECT_EQ(result.plaintext.view(), message) << test["tcId"];
+      }
       if (!result.ok) {
         EXPECT_EQ(result.plaintext.size(), key->public_key().max_plaintext_bytes());
       }
@@ -126,6 +128,10 @@ TEST(RsaOaepTest, EncryptsWhatThePrivateKeyDecrypts) {
     EXPECT_TRUE(result.ok);
     EXPECT_EQ(result.plaintext.view(), plaintext);
   }
+  EXPECT_TRUE(
+      TestKey()
+          .DecryptOaep(absl::string_view(), key.EncryptOaep("", absl::string_view()).value())
+          .ok);
   EXPECT_EQ(key.EncryptOaep("", std::string(319, 'p')).status().code(),
             absl::StatusCode::kInvalidArgument);
 }
@@ -145,6 +151,7 @@ TEST(RsaOaepTest, RefusesAnotherLabelKeyOrCiphertext) {
   for (size_t size : {0, 1, 383}) {
     EXPECT_FALSE(TestKey().DecryptOaep("label", ciphertext.substr(0, size)).ok) << size;
   }
+  EXPECT_FALSE(TestKey().DecryptOaep("label", absl::string_view()).ok);
   EXPECT_FALSE(TestKey().DecryptOaep("label", ciphertext + '\0').ok);
   EXPECT_FALSE(TestKey().DecryptOaep("label", std::string(384, '\xff')).ok);
   EXPECT_FALSE(TestKey().DecryptOaep("label", std::string(384, '\0')).ok);
@@ -215,6 +222,7 @@ TEST(RsaPublicKeyTest, RefusesTruncationExtensionAndGarbage) {
   for (size_t size = 0; size < der.size(); ++size) {
     EXPECT_FALSE(RsaPublicKey::FromSpkiDer(der.substr(0, size)).ok()) << size;
   }
+  EXPECT_FALSE(RsaPublicKey::FromSpkiDer(absl::string_view()).ok());
   EXPECT_FALSE(RsaPublicKey::FromSpkiDer(der + '\0').ok());
   EXPECT_FALSE(RsaPublicKey::FromSpkiDer(std::string(kMaxRsaSpkiBytes + 1, '\x30')).ok());
   DeterministicRandom random(14);
@@ -225,7 +233,9 @@ TEST(RsaPublicKeyTest, RefusesTruncationExtensionAndGarbage) {
     const size_t at = (static_cast<uint8_t>(where[0]) << 8 | static_cast<uint8_t>(where[1]));
     changed[at % changed.size()] = where[2];
     const auto key = RsaPublicKey::FromSpkiDer(changed);
-    if (key.ok()) EXPECT_EQ(key->SpkiDer(), changed);
+    if (key.ok()) {
+      EXPECT_EQ(key->SpkiDer(), changed);
+    }
     EXPECT_FALSE(RsaPublicKey::FromSpkiDer(random.Bytes(at % 600)).ok());
   }
   EXPECT_EQ(ERR_peek_error(), 0u);
@@ -248,7 +258,7 @@ TEST(RsaPrivateKeyTest, ReadsWhatItWrites) {
   EXPECT_TRUE(result.ok);
   EXPECT_FALSE(RsaPrivateKey::FromPkcs8Der(der.view().substr(1)).ok());
   EXPECT_FALSE(RsaPrivateKey::FromPkcs8Der(std::string(der.view()) + '\0').ok());
-  EXPECT_FALSE(RsaPrivateKey::FromPkcs8Der("").ok());
+  EXPECT_FALSE(RsaPrivateKey::FromPkcs8Der(absl::string_view()).ok());
 }
 
 TEST(RsaPrivateKeyTest, RefusesASmallKey) {
