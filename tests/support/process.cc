@@ -1,0 +1,205 @@
+#include "tests/support/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+extern char** environ;
+
+namespace blindcart::testing {
+namespace {
+
+using std::chrono::milliseconds;
+
+std::vector<std::string> MergedEnvironment(const std::map<std::string, std::string>& added) {
+  std::vector<std::string> merged;
+  for (char** entry = environ; *entry != nullptr; ++entry) {
+    const std::string line = *entry;
+    if (added.count(line.substr(0, line.find('='))) == 0) merged.push_back(line);
+  }
+  for (const auto& [name, value] : added) merged.push_back(absl::StrCat(name, "=", value));
+  return merged;
+}
+
+std::vector<char*> Pointers(std::vector<std::string>& strings) {
+  std::vector<char*> pointers;
+  for (std::string& s : strings) pointers.push_back(s.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+int ExitCode(int wait_status) {
+  return WIFEXITED(wait_status) ? WEXITSTATUS(wait_status) : 128 + WTERMSIG(wait_status);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Command& command) {
+  int in[2];
+  int out[2];
+  int err[2];
+  if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0 || pipe2(err, O_CLOEXEC) != 0) {
+    return absl::UnavailableError(strerror(errno));
+  }
+  // All memory is had before the fork: the child may only make system calls.
+  std::vector<std::string> arguments = {command.program};
+  arguments.insert(arguments.end(), command.arguments.begin(), command.arguments.end());
+  std::vector<char*> argv = Pointers(arguments);
+  std::vector<std::string> environment = MergedEnvironment(command.environment);
+  std::vector<char*> envp = Pointers(environment);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) return absl::UnavailableError(strerror(errno));
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) _exit(127);
+    // A session of its own: no controlling terminal to ask for secrets on.
+    setsid();
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    signal(SIGPIPE, SIG_DFL);
+    dup2(in[0], STDIN_FILENO);
+    dup2(out[1], STDOUT_FILENO);
+    dup2(err[1], STDERR_FILENO);
+    execve(argv[0], argv.data(), envp.data());
+    static const char kMessage[] = "cannot start the program\n";
+    (void)!write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);
+    _exit(127);
+  }
+  close(in[0]);
+  close(out[1]);
+  close(err[1]);
+  (void)!write(in[1], command.input.data(), command.input.size());
+  close(in[1]);
+  auto process = std::unique_ptr<Process>(new Process());
+  process->pid_ = pid;
+  process->out_fd_ = out[0];
+  process->err_fd_ = err[0];
+  process->reader_ = std::thread([p = process.get()] { p->ReadOutput(); });
+  return process;
+}
+
+Process::~Process() {
+  Kill();
+  reader_.join();
+  close(out_fd_);
+  close(err_fd_);
+}
+
+void Process::ReadOutput() {
+  pollfd fds[2] = {{out_fd_, POLLIN, 0}, {err_fd_, POLLIN, 0}};
+  int open_count = 2;
+  char buffer[16 * 1024];
+  while (open_count > 0) {
+    if (poll(fds, 2, -1) < 0 && errno != EINTR) break;
+    for (pollfd& entry : fds) {
+      if (entry.fd < 0 || (entry.revents & (POLLIN | POLLHUP | POLLERR)) == 0) continue;
+      const ssize_t got = read(entry.fd, buffer, sizeof(buffer));
+      if (got <= 0) {
+        if (got < 0 && errno == EINTR) continue;
+        entry.fd = -1;
+        --open_count;
+        continue;
+      }
+      std::lock_guard<std::mutex> lock(mutex_);
+      (entry.fd == out_fd_ ? out_ : err_).append(buffer, static_cast<size_t>(got));
+      changed_.notify_all();
+    }
+  }
+  int status = 0;
+  // The pipes may end before the process does, never for long.
+  while (waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+  }
+  std::lock_guard<std::mutex> lock(mutex_);
+  exit_code_ = ExitCode(status);
+  output_ended_ = true;
+  reaped_ = true;
+  changed_.notify_all();
+}
+
+absl::StatusOr<std::string> Process::WaitForLine(const std::string& prefix, int timeout_ms) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  std::string found;
+  const bool in_time = changed_.wait_for(lock, milliseconds(timeout_ms), [&] {
+    const size_t complete = out_.rfind('\n');
+    if (complete != std::string::npos) {
+      for (absl::string_view line : absl::StrSplit(out_.substr(0, complete), '\n')) {
+        if (absl::StartsWith(line, prefix)) {
+          found = std::string(line);
+          return true;
+        }
+      }
+    }
+    return output_ended_;
+  });
+  if (!found.empty()) return found;
+  return absl::Status(
+      in_time ? absl::StatusCode::kUnavailable : absl::StatusCode::kDeadlineExceeded,
+      absl::StrCat("no line \"", prefix, "\"; exit code ", exit_code_, "; it said: ", out_, err_));
+}
+
+absl::StatusOr<int> Process::Wait(int timeout_ms) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!changed_.wait_for(lock, milliseconds(timeout_ms), [&] { return reaped_; })) {
+    return absl::DeadlineExceededError("the process is still running");
+  }
+  return exit_code_;
+}
+
+absl::StatusOr<int> Process::Terminate(int timeout_ms) {
+  Signal(SIGTERM);
+  return Wait(timeout_ms);
+}
+
+void Process::Kill() {
+  Signal(SIGKILL);
+  std::unique_lock<std::mutex> lock(mutex_);
+  changed_.wait(lock, [&] { return reaped_; });
+}
+
+void Process::Signal(int signal) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (!reaped_) kill(pid_, signal);
+}
+
+bool Process::running() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return !reaped_;
+}
+
+std::string Process::out() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return out_;
+}
+
+std::string Process::err() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return err_;
+}
+
+absl::StatusOr<Output> RunToEnd(const Command& command, int timeout_ms) {
+  absl::StatusOr<std::unique_ptr<Process>> process = Process::Start(command);
+  if (!process.ok()) return process.status();
+  absl::StatusOr<int> exit_code = (*process)->Wait(timeout_ms);
+  if (!exit_code.ok()) {
+    return absl::DeadlineExceededError(absl::StrCat(
+        command.program, " took too long; it said: ", (*process)->out(), (*process)->err()));
+  }
+  return Output{*exit_code, (*process)->out(), (*process)->err()};
+}
+
+}  // namespace blindcart::testing
