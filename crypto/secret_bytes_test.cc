@@ -1,5 +1,7 @@
 #include "crypto/secret_bytes.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <cstdlib>
 #include <new>
@@ -123,6 +125,14 @@ TEST(WipeTest, LeavesAnEmptyStringEmpty) {
   std::string text;
   Wipe(text);
   EXPECT_TRUE(text.empty());
+}
+
+TEST(DisableCoreDumpsTest, LeavesNoRoomForACoreFile) {
+  DisableCoreDumps();
+  struct rlimit limit = {1, 1};
+  ASSERT_EQ(getrlimit(RLIMIT_CORE, &limit), 0);
+  EXPECT_EQ(limit.rlim_cur, 0u);
+  EXPECT_EQ(limit.rlim_max, 0u);
 }
 
 }  // namespace
