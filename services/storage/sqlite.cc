@@ -75,7 +75,9 @@ absl::Status PrepareFile(const std::string& path) {
     close(descriptor);
     return absl::OkStatus();
   }
-  if (errno != EEXIST) return absl::ErrnoToStatus(errno, "database file cannot be created");
+  if (errno != EEXIST && errno != EISDIR) {
+    return absl::ErrnoToStatus(errno, "database file cannot be created");
+  }
   struct stat info;
   if (stat(path.c_str(), &info) != 0) {
     return absl::ErrnoToStatus(errno, "database file cannot be examined");

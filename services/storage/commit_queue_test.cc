@@ -1,0 +1,278 @@
+#include "services/storage/commit_queue.h"
+
+#include <unistd.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/storage/sqlite_store.h"
+
+namespace blindcart::storage {
+namespace {
+
+using ::testing::Each;
+using ::testing::ElementsAre;
+using ::testing::SizeIs;
+
+// A store whose commits wait at a gate, can be made to fail, and are counted.
+class GatedStore : public Store {
+ public:
+  explicit GatedStore(Store& real) : real_(real) {}
+
+  absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) override {
+    return real_.Read(body);
+  }
+  absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) override {
+    return real_.Write(body);
+  }
+  absl::Status WriteBatch(absl::Span<WriteJob> jobs) override {
+    absl::Status failure;
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      batch_sizes_.push_back(jobs.size());
+      changed_.notify_all();
+      changed_.wait(lock, [this] { return open_; });
+      failure = failure_;
+    }
+    if (failure.ok()) return real_.WriteBatch(jobs);
+    for (WriteJob& job : jobs) job.status = failure;
+    return failure;
+  }
+  absl::StatusOr<std::vector<std::string>> CheckIntegrity() override {
+    return real_.CheckIntegrity();
+  }
+
+  void Open(absl::Status failure = absl::OkStatus()) {
+    std::lock_guard<std::mutex> lock(mutex_);
+    open_ = true;
+    failure_ = std::move(failure);
+    changed_.notify_all();
+  }
+  void AwaitBatches(size_t count) {
+    std::unique_lock<std::mutex> lock(mutex_);
+    changed_.wait(lock, [&] { return batch_sizes_.size() >= count; });
+  }
+  std::vector<size_t> batch_sizes() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return batch_sizes_;
+  }
+
+ private:
+  Store& real_;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = false;
+  absl::Status failure_;
+  std::vector<size_t> batch_sizes_;
+};
+
+class CommitQueueTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    path_ = absl::StrCat(::testing::TempDir(), "/queue-", getpid(), "-",
+                         ::testing::UnitTest::GetInstance()->current_test_info()->name(), ".db");
+    absl::StatusOr<std::unique_ptr<Store>> store = OpenSqliteStore(path_);
+    ASSERT_TRUE(store.ok()) << store.status();
+    store_ = *std::move(store);
+    gate_ = std::make_unique<GatedStore>(*store_);
+  }
+  void TearDown() override {
+    for (const char* suffix : {"", "-wal", "-shm"}) unlink((path_ + suffix).c_str());
+  }
+
+  std::unique_ptr<CommitQueue> MakeQueue(size_t max_batch, size_t max_queue) {
+    CommitQueue::Options options;
+    options.max_batch = max_batch;
+    options.max_queue = max_queue;
+    absl::StatusOr<std::unique_ptr<CommitQueue>> queue = CommitQueue::Create(*gate_, options);
+    EXPECT_TRUE(queue.ok()) << queue.status();
+    return *std::move(queue);
+  }
+
+  static CommitQueue::Job Set(const std::string& key) {
+    return [key](Transaction& t) { return t.meta().Set(key, "value"); };
+  }
+
+  CommitQueue::Done Collect() {
+    return [this](absl::Status status) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      results_.push_back(std::move(status));
+    };
+  }
+
+  std::vector<absl::Status> results() {
+    std::lock_guard<std::mutex> lock(mutex_);
+    return results_;
+  }
+
+  bool IsStored(const std::string& key) {
+    return store_->Read([&](Transaction& t) { return t.meta().Get(key).status(); }).ok();
+  }
+
+  std::string path_;
+  std::unique_ptr<Store> store_;
+  std::unique_ptr<GatedStore> gate_;
+  std::mutex mutex_;
+  std::vector<absl::Status> results_;
+};
+
+TEST_F(CommitQueueTest, WhatWaitsIsCommittedTogether) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);
+  ASSERT_TRUE(queue->Submit(Set("first"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (int i = 0; i < 100; ++i) {
+    ASSERT_TRUE(queue->Submit(Set(absl::StrCat("key ", i)), Collect()).ok());
+  }
+  EXPECT_THAT(results(), SizeIs(0)) << "nothing is answered before its commit";
+  gate_->Open();
+  queue->Shutdown();
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1, 64, 36));
+  EXPECT_THAT(results(), SizeIs(101));
+  EXPECT_THAT(results(), Each(absl::OkStatus()));
+  EXPECT_TRUE(IsStored("key 99"));
+}
+
+TEST_F(CommitQueueTest, TheAnswerComesAfterTheCommit) {
+  gate_->Open();
+  std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);
+  bool was_stored = false;
+  ASSERT_TRUE(queue
+                  ->Submit(Set("key"),
+                           [&](absl::Status status) {
+                             EXPECT_TRUE(status.ok()) << status;
+                             was_stored = IsStored("key");
+                           })
+                  .ok());
+  queue->Shutdown();
+  EXPECT_TRUE(was_stored);
+}
+
+TEST_F(CommitQueueTest, AJobGetsItsOwnError) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);
+  ASSERT_TRUE(queue->Submit(Set("a"), Collect()).ok());
+  ASSERT_TRUE(queue
+                  ->Submit(
+                      [](Transaction& t) -> absl::Status {
+                        absl::Status status = t.meta().Set("b", "value");
+                        return status.ok() ? absl::AbortedError("mine") : status;
+                      },
+                      Collect())
+                  .ok());
+  ASSERT_TRUE(queue->Submit(Set("c"), Collect()).ok());
+  gate_->Open();
+  queue->Shutdown();
+  EXPECT_THAT(results(),
+              ElementsAre(absl::OkStatus(), absl::AbortedError("mine"), absl::OkStatus()));
+  EXPECT_TRUE(IsStored("a"));
+  EXPECT_FALSE(IsStored("b"));
+  EXPECT_TRUE(IsStored("c"));
+}
+
+TEST_F(CommitQueueTest, AFailedCommitReachesEveryJobAndNothingIsKept) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);
+  for (const char* key : {"a", "b", "c"}) ASSERT_TRUE(queue->Submit(Set(key), Collect()).ok());
+  gate_->Open(absl::ResourceExhaustedError("disk full"));
+  queue->Shutdown();
+  EXPECT_THAT(results(), SizeIs(3));
+  EXPECT_THAT(results(), Each(absl::ResourceExhaustedError("disk full")));
+  for (const char* key : {"a", "b", "c"}) EXPECT_FALSE(IsStored(key));
+}
+
+TEST_F(CommitQueueTest, AFullQueueRefuses) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(1, 2);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  ASSERT_TRUE(queue->Submit(Set("waiting 1"), Collect()).ok());
+  ASSERT_TRUE(queue->Submit(Set("waiting 2"), Collect()).ok());
+  EXPECT_EQ(queue->Submit(Set("refused"), Collect()).code(), absl::StatusCode::kResourceExhausted);
+  gate_->Open();
+  queue->Shutdown();
+  EXPECT_THAT(results(), SizeIs(3)) << "a refused job is never answered";
+  EXPECT_FALSE(IsStored("refused"));
+}
+
+TEST_F(CommitQueueTest, ShutdownFinishesWhatWasAcceptedAndRefusesMore) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(4, 1000);
+  for (int i = 0; i < 30; ++i) {
+    ASSERT_TRUE(queue->Submit(Set(absl::StrCat(i + 1)), Collect()).ok());
+  }
+  std::vector<std::thread> closers;
+  for (int i = 0; i < 3; ++i) closers.emplace_back([&] { queue->Shutdown(); });
+  gate_->Open();
+  for (std::thread& closer : closers) closer.join();
+  EXPECT_THAT(results(), SizeIs(30));
+  EXPECT_EQ(queue->Submit(Set("late"), Collect()).code(), absl::StatusCode::kUnavailable);
+  queue.reset();
+  EXPECT_THAT(results(), SizeIs(30));
+}
+
+TEST_F(CommitQueueTest, DoneMaySubmitAgain) {
+  gate_->Open();
+  std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool finished = false;
+  ASSERT_TRUE(queue
+                  ->Submit(Set("first"),
+                           [&](absl::Status) {
+                             absl::Status status = queue->Submit(Set("second"), [&](absl::Status) {
+                               std::lock_guard<std::mutex> lock(mutex);
+                               finished = true;
+                               changed.notify_all();
+                             });
+                             EXPECT_TRUE(status.ok()) << status;
+                           })
+                  .ok());
+  std::unique_lock<std::mutex> lock(mutex);
+  changed.wait(lock, [&] { return finished; });
+  EXPECT_TRUE(IsStored("second"));
+}
+
+TEST_F(CommitQueueTest, EveryJobOfManyThreadsIsAnsweredOnce) {
+  gate_->Open();
+  constexpr int kThreads = 32;
+  constexpr int kEach = 50;
+  std::vector<std::atomic<int>> answers(kThreads * kEach);
+  {
+    std::unique_ptr<CommitQueue> queue = MakeQueue(64, kThreads * kEach);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < kThreads; ++i) {
+      threads.emplace_back([&, i] {
+        for (int n = 0; n < kEach; ++n) {
+          const int job = i * kEach + n;
+          EXPECT_TRUE(queue
+                          ->Submit(Set(absl::StrCat("key ", job)),
+                                   [&answers, job](absl::Status status) {
+                                     EXPECT_TRUE(status.ok()) << status;
+                                     ++answers[job];
+                                   })
+                          .ok());
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+  }
+  for (const std::atomic<int>& count : answers) EXPECT_EQ(count, 1);
+}
+
+TEST_F(CommitQueueTest, BoundsOfZeroAreRefused) {
+  CommitQueue::Options options;
+  options.max_batch = 0;
+  EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options = CommitQueue::Options();
+  options.max_queue = 0;
+  EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace blindcart::storage
