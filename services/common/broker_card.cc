@@ -1,0 +1,31 @@
+#include "services/common/broker_card.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
+#include "services/common/files.h"
+
+namespace blindcart {
+
+absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path) {
+  v1::BrokerCard card;
+  const absl::Status read = ReadTextProto(path, &card);
+  if (!read.ok()) return read;
+  absl::StatusOr<crypto::PublicIdentity> identity =
+      crypto::PublicIdentity::ParsePem(card.identity_pem());
+  if (!identity.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " holds no broker's identity: ", identity.status().message()));
+  }
+  const absl::StatusOr<std::string> fingerprint = crypto::HexDecode(card.fingerprint_hex());
+  if (!fingerprint.ok() || *fingerprint != identity->fingerprint()) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        path,
+        " was altered: its fingerprint is not that of the identity in it. Ask the broker's "
+        "operator for a new card"));
+  }
+  return LoadedBrokerCard{std::move(card), *std::move(identity)};
+}
+
+}  // namespace blindcart
