@@ -26,6 +26,7 @@ readonly LIBRARY_PACKAGES=(
   libsodium-dev
   libspdlog-dev
   libsqlite3-dev
+  zlib1g-dev
   libssl-dev
   nlohmann-json3-dev
   protobuf-compiler

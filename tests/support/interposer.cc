@@ -102,6 +102,16 @@ struct InterposerState {
 
   std::mutex mutex;
   Interposer::Hooks hooks;
+  std::map<std::string, const crypto::Identity*> customers;  // By username.
+  std::map<std::string, const crypto::Identity*> merchants;  // By fingerprint.
+
+  // Null when nobody lent it.
+  const crypto::Identity* Find(std::map<std::string, const crypto::Identity*>& identities,
+                               const std::string& key) {
+    std::lock_guard<std::mutex> lock(mutex);
+    const auto found = identities.find(key);
+    return found == identities.end() ? nullptr : found->second;
+  }
 
   Interposer::Hooks CurrentHooks() {
     std::lock_guard<std::mutex> lock(mutex);
@@ -181,12 +191,11 @@ class DownstreamCustomer : public LinkHandler {
   void OnHandshake(const v1::HandshakeMessage& message) override {
     if (username_.empty()) {
       username_ = login_.OnHello(message).value_or("?");
-      const auto customer = state_.options.customers.find(username_);
-      if (customer == state_.options.customers.end()) {
+      customer_ = state_.Find(state_.customers, username_);
+      if (customer_ == nullptr) {
         link_->Close(protocol::Refused());
         return;
       }
-      customer_ = customer->second;
       const crypto::PublicIdentity& enrolled = customer_->public_identity();
       link_->SendHandshake(*login_.Answer(&enrolled, enrolled));
       return;
@@ -283,10 +292,8 @@ class DownstreamMerchant : public LinkHandler {
   void OnHandshake(const v1::HandshakeMessage& message) override {
     ++step_;
     if (step_ == 1) {
-      const std::string fingerprint = protocol::BrokerSide::FingerprintOf(message).value_or("");
-      for (const crypto::Identity* merchant : state_.options.merchants) {
-        if (merchant->public_identity().fingerprint() == fingerprint) merchant_ = merchant;
-      }
+      merchant_ =
+          state_.Find(state_.merchants, protocol::BrokerSide::FingerprintOf(message).value_or(""));
       if (merchant_ == nullptr) {
         link_->Close(protocol::Refused());
         return;
@@ -421,6 +428,16 @@ const std::string& Interposer::address() const { return state_->server->addresse
 void Interposer::SetHooks(Hooks hooks) {
   std::lock_guard<std::mutex> lock(state_->mutex);
   state_->hooks = std::move(hooks);
+}
+
+void Interposer::LendCustomer(const std::string& username, const crypto::Identity& customer) {
+  std::lock_guard<std::mutex> lock(state_->mutex);
+  state_->customers[username] = &customer;
+}
+
+void Interposer::LendMerchant(const crypto::Identity& merchant) {
+  std::lock_guard<std::mutex> lock(state_->mutex);
+  state_->merchants[merchant.public_identity().fingerprint()] = &merchant;
 }
 
 Recording& Interposer::recording() { return state_->recording; }

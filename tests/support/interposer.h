@@ -66,15 +66,15 @@ class Interposer {
     ServerTls tls;  // The broker's own.
     std::string listen = "127.0.0.1:0";
     const crypto::Identity* broker = nullptr;
-    // By username; and the merchants that link through here.
-    std::map<std::string, const crypto::Identity*> customers;
-    std::vector<const crypto::Identity*> merchants;
   };
 
   static absl::StatusOr<std::unique_ptr<Interposer>> Start(Options options);
   ~Interposer();
 
   const std::string& address() const;
+  // Lends the keys of a party that connects here; the identity has to outlive the interposer.
+  void LendCustomer(const std::string& username, const crypto::Identity& customer);
+  void LendMerchant(const crypto::Identity& merchant);
   // Replaces all hooks, for what comes from now on.
   void SetHooks(Hooks hooks);
   Recording& recording();

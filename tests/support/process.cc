@@ -73,8 +73,10 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Command& command) 
     sigprocmask(SIG_SETMASK, &none, nullptr);
     signal(SIGPIPE, SIG_DFL);
     dup2(in[0], STDIN_FILENO);
-    dup2(out[1], STDOUT_FILENO);
-    dup2(err[1], STDERR_FILENO);
+    if (!command.shared_output) {
+      dup2(out[1], STDOUT_FILENO);
+      dup2(err[1], STDERR_FILENO);
+    }
     execve(argv[0], argv.data(), envp.data());
     static const char kMessage[] = "cannot start the program\n";
     (void)!write(STDERR_FILENO, kMessage, sizeof(kMessage) - 1);

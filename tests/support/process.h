@@ -26,6 +26,7 @@ struct Command {
   std::vector<std::string> arguments;
   std::map<std::string, std::string> environment;  // Added to this process's.
   std::string input;                               // Standard input; empty: none.
+  bool shared_output = false;  // Writes to this process's own output instead of being captured.
 };
 
 struct Output {
