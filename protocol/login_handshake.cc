@@ -240,7 +240,8 @@ absl::StatusOr<v1::HandshakeMessage> BrokerLogin::Answer(const crypto::PublicIde
   const absl::Status order = s.progress.Leave(State::Step::kAnswer);
   if (!order.ok()) return order;
   if (customer == nullptr) KeepFirst(RefusalReason::kUnknownPeer, &s.doomed);
-  const crypto::PublicIdentity& reader = s.doomed == RefusalReason::kNone ? *customer : decoy;
+  const bool known = customer != nullptr && s.doomed == RefusalReason::kNone;
+  const crypto::PublicIdentity& reader = known ? *customer : decoy;
 
   const EphemeralKeys own = EphemeralKeys::Generate(s.random);
   const SecretBytes r_b = s.random.Secret(kNonceBytes);

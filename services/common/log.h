@@ -21,8 +21,7 @@ namespace blindcart {
 class LogName {
  public:
   template <size_t N>
-  constexpr LogName(const char (&literal)[N])
-      : text_(literal) {}  // NOLINT(google-explicit-constructor)
+  constexpr LogName(const char (&literal)[N]) : text_(literal) {}  // NOLINT(*-explicit-*)
   constexpr const char* c_str() const { return text_; }
 
  private:
