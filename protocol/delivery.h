@@ -91,7 +91,8 @@ class DeliverySender {
     std::string order_id;
     std::string content_hash;  // SHA-256 of the content, as ordered.
   };
-  // `keys` from Channel::DeliveryKeys. `merchant` and `random` must outlive the sender.
+  // `keys` from Channel::DeliveryKeys. `merchant` must outlive the sender; `random` is drawn from in
+  // Create only.
   static absl::StatusOr<std::unique_ptr<DeliverySender>> Create(SessionKeys keys, Params params,
                                                                 const crypto::Identity& merchant,
                                                                 crypto::RandomSource& random);
