@@ -1,11 +1,11 @@
 // Mutual challenge of broker and merchant (docs/protocol.md section 1a).
 //
-//   M->B  the merchant's fingerprint                                         MerchantSide::Start
-//   B->M  P_M{ "Broker", H(ids), R1B, C1, C2 ; broker-challenge }             BrokerSide::Start
+//   M->B  the merchant's fingerprint                                     MerchantSide::Start
+//   B->M  P_M{ "Broker", H(ids), R1B, C1, C2 ; broker-challenge }         BrokerSide::Start
 //   M->B  P_B{ "Merchant", H(ids), R1B, R_M, B1, B2 ; merchant-response } MerchantSide::OnChallenge
-//   B->M  P_M{ R_M ; broker-confirm }, Finished BrokerSide::OnResponse M->B  Finished
-//   MerchantSide::OnConfirm
-//                                                                             BrokerSide::OnFinished
+//   B->M  P_M{ R_M ; broker-confirm }, Finished                           BrokerSide::OnResponse
+//   M->B  Finished                                                        MerchantSide::OnConfirm
+//                                                                         BrokerSide::OnFinished
 // The bodies of the five messages are: the fingerprint (32 bytes), the three RSA-OAEP ciphertexts
 // (each exactly as long as its reader's modulus), nothing. `finished` is there (32 bytes) where the
 // table says so, else empty; no message carries a frame.

@@ -1,9 +1,10 @@
 // The session key schedule (docs/protocol.md, "Session keys").
 //
-//   T  = SHA-256("blindcart/v1" ‖ pair ‖ fp(initiator) or "" ‖ fp(responder) ‖ wire bytes, in
-//   order) S  = HKDF(salt = T, ikm = X25519(c1, B1) ‖ nonces, info = "S" ‖ pair) A  = HKDF(salt =
-//   T, ikm = X25519(c2, B2) ‖ nonces, info = "A" ‖ pair) session id = HKDF-Expand(A, info =
-//   "session id"), 16 bytes (S3: its sid instead) per direction d, each 32 bytes:
+//   T  = SHA-256("blindcart/v1" ‖ pair ‖ fp(initiator) or "" ‖ fp(responder) ‖ wire bytes)
+//   S  = HKDF(salt = T, ikm = X25519(c1, B1) ‖ nonces, info = "S" ‖ pair)
+//   A  = HKDF(salt = T, ikm = X25519(c2, B2) ‖ nonces, info = "A" ‖ pair)
+//   session id = HKDF-Expand(A, info = "session id"), 16 bytes (S3: its sid instead)
+//   per direction d, each 32 bytes:
 //     S_d = HKDF-Expand(S, info = "seal" ‖ d)
 //     A_d = HKDF-Expand(A, info = "mac" ‖ d)
 //     F_d = HKDF-Expand(A, info = "finished" ‖ d)        Finished = HMAC-SHA-256(F_d, T)

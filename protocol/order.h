@@ -1,7 +1,7 @@
 // Orders and receipts: what is committed to, signed and checked (docs/protocol.md sections 4, 5).
 //
-//   commitment = SHA-256(LengthPrefixed(salt, product id, title, content hash, price,
-//   H(order_key))) order signature:   "blindcart/v1 order"   over fields 1 to 6 of v1::OrderTerms
+//   commitment = SHA-256(salt ‖ product id ‖ title ‖ content hash ‖ price ‖ H(order_key))
+//   order signature:   "blindcart/v1 order"   over fields 1 to 6 of v1::OrderTerms
 //   receipt signature: "blindcart/v1 receipt" over fields 1 to 8 of v1::Receipt
 // Fields are length-prefixed in order (crypto::LengthPrefixed); an int64 is 8 bytes, most
 // significant first, and H(order_key) = SHA-256(order key). A signature is Identity::Sign(context,

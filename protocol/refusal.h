@@ -20,26 +20,26 @@ namespace blindcart::protocol {
 
 enum class RefusalReason {
   kNone,
-  kBounds,        // A field is missing, too long or too short.
-  kMalformed,     // Bytes that authenticated but do not parse.
-  kOutOfOrder,    // A message that this state does not expect.
-  kDecryption,    // RSA-OAEP failed.
-  kIdentity,      // Fingerprints, roles or H(ids) differ.
-  kChallenge,     // A random challenge came back wrong.
-  kKeyExchange,   // An X25519 result is all zero.
+  kBounds,       // A field is missing, too long or too short.
+  kMalformed,    // Bytes that authenticated but do not parse.
+  kOutOfOrder,   // A message that this state does not expect.
+  kDecryption,   // RSA-OAEP failed.
+  kIdentity,     // Fingerprints, roles or H(ids) differ.
+  kChallenge,    // A random challenge came back wrong.
+  kKeyExchange,  // An X25519 result is all zero.
   kSignature,
   kFinished,
-  kUnknownPeer,   // Not enrolled.
+  kUnknownPeer,  // Not enrolled.
   kUnknownSession,
-  kExpired,       // Idle, too old or used up.
+  kExpired,  // Idle, too old or used up.
   kMac,
   kSequence,
-  kSeal,          // AEAD failed.
+  kSeal,  // AEAD failed.
   kPadding,
-  kStale,         // sent_at_ms out of the window.
+  kStale,  // sent_at_ms out of the window.
   kPassword,
   kRateLimited,
-  kCount,         // Number of reasons; not one itself.
+  kCount,  // Number of reasons; not one itself.
 };
 
 absl::string_view RefusalReasonName(RefusalReason reason);

@@ -1,8 +1,8 @@
 // Session of customer and merchant through the broker (docs/protocol.md section 1c).
 //
 //   C->M  sid, P_M{ H(merchant), sid, R_C, C1, C2 ; shop-hello }              ShopCustomer::Start
-//   M->C  B1, B2, R_M, Ed25519_M("shop-hello" ‖ T), Finished ShopMerchant::OnHello C->M  Finished
-//   with the first sealed request                              ShopCustomer::OnAnswer
+//   M->C  B1, B2, R_M, Ed25519_M("shop-hello" ‖ T), Finished                  ShopMerchant::OnHello
+//   C->M  Finished with the first sealed request                              ShopCustomer::OnAnswer
 //                                                                             ShopMerchant::OnFinished
 // H(merchant) = SHA-256 of the merchant's fingerprint. The ciphertext is as long as the merchant's
 // modulus. T covers sid ‖ ciphertext and B1 ‖ B2 ‖ R_M, each as one field of its list. The
