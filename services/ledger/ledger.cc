@@ -40,7 +40,6 @@ absl::Status CheckForm(const Transfer& transfer, const std::vector<Movement>& mo
     return absl::InvalidArgumentError("payments and refunds, and only they, belong to an order");
   }
   if (movements.size() < 2) return absl::InvalidArgumentError("a transfer needs two entries");
-  int64_t sum_minor = 0;
   for (size_t i = 0; i < movements.size(); ++i) {
     if (movements[i].amount_minor == 0) {
       return absl::InvalidArgumentError("an entry needs an amount");
@@ -48,7 +47,10 @@ absl::Status CheckForm(const Transfer& transfer, const std::vector<Movement>& mo
     if (i > 0 && movements[i].account_id == movements[i - 1].account_id) {
       return absl::InvalidArgumentError("a transfer names an account twice");
     }
-    absl::StatusOr<int64_t> sum = CheckedAdd(sum_minor, movements[i].amount_minor);
+  }
+  int64_t sum_minor = 0;
+  for (const Movement& movement : movements) {
+    absl::StatusOr<int64_t> sum = CheckedAdd(sum_minor, movement.amount_minor);
     if (!sum.ok()) return sum.status();
     sum_minor = *sum;
   }
@@ -86,17 +88,26 @@ absl::Status Post(Transaction& transaction, const Transfer& transfer,
   if (known.ok()) return CompareWithKnown(transaction, *known, transfer, movements);
   if (!absl::IsNotFound(known.status())) return known.status();
 
+  if (BelongsToOrder(transfer.kind)) {
+    absl::StatusOr<Transfer> earlier =
+        transaction.transfers().FindByOrder(transfer.order_id, transfer.kind);
+    if (earlier.ok()) return absl::AlreadyExistsError("the order has such a transfer already");
+    if (!absl::IsNotFound(earlier.status())) return earlier.status();
+  }
+
   std::vector<Account> accounts;
   for (const Movement& movement : movements) {
     absl::StatusOr<Account> account = transaction.accounts().Get(movement.account_id);
     if (!account.ok()) return account.status();
-    if (movement.kind != AccountKind::kInvalid && account->kind != movement.kind) {
+    accounts.push_back(*std::move(account));
+  }
+  for (size_t i = 0; i < movements.size(); ++i) {
+    if (movements[i].kind != AccountKind::kInvalid && accounts[i].kind != movements[i].kind) {
       return absl::InvalidArgumentError("an account is not of the kind that this transfer needs");
     }
-    if (!accounts.empty() && account->currency != accounts.front().currency) {
+    if (accounts[i].currency != accounts.front().currency) {
       return absl::InvalidArgumentError("a transfer's accounts must share one currency");
     }
-    accounts.push_back(*std::move(account));
   }
   // Money that is not there is reported before room that is not there.
   for (size_t i = 0; i < movements.size(); ++i) {

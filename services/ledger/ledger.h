@@ -13,16 +13,15 @@
 // kept.
 //
 // Errors, in order of precedence:
-//   kInvalidArgument     malformed: sizes, kinds, fewer than 2 entries, an amount of zero (or
+//   kInvalidArgument     malformed: sizes, kinds, fewer than two entries, an amount of zero (or
 //   below,
-//                        where a positive one is asked for), an account twice, a sum other than
-//                        zero
-//   kOutOfRange          a sum does not fit int64
-//   kAlreadyExists       the transfer_id is known with other content, or the order has its payment
-//   kNotFound            an account does not exist
-//   kInvalidArgument     accounts of different currencies, or of the wrong kind
-//   kFailedPrecondition  insufficient balance (this code means nothing else here)
-//   kOutOfRange          a new balance does not fit int64
+//                        where a positive one is asked for), an account twice
+//   kOutOfRange          the sum of the entries does not fit int64
+//   kInvalidArgument     the entries do not sum to zero
+//   kAlreadyExists       the transfer_id is known with other content, or the order has such a
+//   transfer kNotFound            an account does not exist kInvalidArgument     accounts of
+//   different currencies, or of the wrong kind kFailedPrecondition  insufficient balance (this code
+//   means nothing else here) kOutOfRange          a new balance does not fit int64
 // and what store.h names.
 #ifndef SERVICES_LEDGER_LEDGER_H_
 #define SERVICES_LEDGER_LEDGER_H_
