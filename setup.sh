@@ -26,11 +26,11 @@ readonly LIBRARY_PACKAGES=(
   libsodium-dev
   libspdlog-dev
   libsqlite3-dev
-  zlib1g-dev
   libssl-dev
   nlohmann-json3-dev
   protobuf-compiler
   protobuf-compiler-grpc
+  zlib1g-dev
 )
 readonly CHECK_PACKAGES=(
   clang                # fuzzers
