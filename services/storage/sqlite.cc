@@ -224,6 +224,14 @@ absl::Status SqliteDatabase::Configure(const SqliteOptions& options) {
   if (!set.ok()) return set;
   SqliteStatement journal = Prepare("PRAGMA journal_mode = WAL");
   absl::StatusOr<bool> row = journal.Step();
+  // Two connections that switch a new file to WAL at once get SQLITE_BUSY without SQLite's own wait.
+  for (int waited_ms = 0; !row.ok() && (sqlite3_errcode(database_) & 0xff) == SQLITE_BUSY &&
+                          waited_ms < options.busy_timeout_ms;
+       ++waited_ms) {
+    journal.Reset();
+    sqlite3_sleep(1);
+    row = journal.Step();
+  }
   if (!row.ok()) return row.status();
   if (!*row || journal.ColumnText(0) != "wal") {
     return absl::UnavailableError("sqlite: this file system cannot hold a write-ahead log");
