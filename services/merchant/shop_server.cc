@@ -1,0 +1,294 @@
+#include "services/merchant/shop_server.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <mutex>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
+#include "crypto/random.h"
+#include "protocol/clock.h"
+#include "protocol/refusal.h"
+#include "services/catalog/goods_store.h"
+#include "services/common/grpc_link.h"
+#include "services/common/log.h"
+#include "services/common/scheduler.h"
+#include "services/common/transport.h"
+#include "services/common/worker_pool.h"
+#include "services/merchant/admin_service.h"
+#include "services/merchant/broker_conversation.h"
+#include "services/merchant/checkout.h"
+#include "services/merchant/config.h"
+#include "services/merchant/goods_sender.h"
+#include "services/merchant/grpc_goods.h"
+#include "services/merchant/link_client.h"
+#include "services/merchant/payments.h"
+#include "services/merchant/shop_admin.h"
+#include "services/merchant/shop_database.h"
+#include "services/merchant/shop_service.h"
+#include "services/merchant/shop_sessions.h"
+
+namespace blindcart::merchant {
+namespace {
+
+constexpr size_t kMaxSessionsPerLink = 10'000;
+constexpr size_t kWorkers = 4;
+constexpr size_t kMaxWaitingWork = 8192;
+constexpr size_t kReaders = 4;
+constexpr size_t kAdminWorkers = 2;
+constexpr size_t kMaxWaitingAdminWork = 64;
+constexpr int64_t kSweepMs = 5'000;
+constexpr int kSweepsPerReport = 12;  // Once a minute.
+constexpr int kShutdownGraceMs = 1'000;
+
+// One configured broker.
+struct BrokerEnd {
+  std::string address;
+  crypto::PublicIdentity identity;
+  std::unique_ptr<v1::Broker::Stub> link_stub;
+  std::shared_ptr<GoodsTransport> goods_transport;
+  std::shared_ptr<LinkClient> client;
+  std::mutex mutex;
+  std::weak_ptr<BrokerConversation> conversation;  // The latest link's.
+
+  explicit BrokerEnd(crypto::PublicIdentity identity) : identity(std::move(identity)) {}
+  std::shared_ptr<BrokerConversation> Conversation() {
+    std::lock_guard<std::mutex> lock(mutex);
+    return conversation.lock();
+  }
+};
+
+// Holds a data folder for one server at a time, for as long as the process lives or until destruction.
+class FolderLock {
+ public:
+  static absl::StatusOr<std::unique_ptr<FolderLock>> Take(const std::string& folder) {
+    const std::string path = absl::StrCat(folder, "/merchant.lock");
+    const int fd = open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+    auto lock = std::unique_ptr<FolderLock>(new FolderLock(fd));
+    if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
+      return absl::AlreadyExistsError(
+          absl::StrCat("the shop in ", folder, " is running already; stop it first"));
+    }
+    return lock;
+  }
+  ~FolderLock() { close(fd_); }
+  FolderLock(const FolderLock&) = delete;
+  FolderLock& operator=(const FolderLock&) = delete;
+
+ private:
+  explicit FolderLock(int fd) : fd_(fd) {}
+  const int fd_;
+};
+
+std::vector<crypto::PublicIdentity> IdentitiesOf(const std::vector<LoadedBrokerCard>& cards) {
+  std::vector<crypto::PublicIdentity> identities;
+  for (const LoadedBrokerCard& card : cards) identities.push_back(card.identity);
+  return identities;
+}
+
+}  // namespace
+
+// Members in the order of dependence: what stands lower uses what stands above.
+struct ShopServer::State {
+  State(const v1::MerchantConfig& config, crypto::Identity own,
+        std::unique_ptr<FolderLock> taken_lock, std::unique_ptr<ShopDatabase> opened_database,
+        std::unique_ptr<catalog::GoodsStore> opened_goods,
+        const std::vector<LoadedBrokerCard>& cards)
+      : lock(std::move(taken_lock)),
+        name(config.name()),
+        socket_path(config.admin_socket()),
+        identity(std::move(own)),
+        workers(kWorkers, kMaxWaitingWork),
+        readers(kReaders, static_cast<size_t>(config.max_deliveries())),
+        admin_workers(kAdminWorkers, kMaxWaitingAdminWork),
+        database(std::move(opened_database)),
+        goods(std::move(opened_goods)),
+        checkout(*database, identity, protocol::SystemClock(), crypto::SystemRandom(),
+                 config.order_lifetime_ms()),
+        payments(*database, identity.public_identity(), IdentitiesOf(cards),
+                 protocol::SystemClock()),
+        shop(*database, *goods, checkout, payments, workers, SizeClassesOf(config)),
+        sender(readers, protocol::SystemClock(), identity, crypto::SystemRandom(),
+               static_cast<size_t>(config.max_deliveries())),
+        admin(*database, *goods, crypto::SystemRandom(), MaxContentBytes(config)),
+        admin_service(
+            admin, [this] { return Report(); }, admin_workers) {}
+
+  absl::Status AddBroker(const v1::BrokerContact& contact, const LoadedBrokerCard& card);
+  void Sweep(int count);
+  v1::MerchantStatusReply Report();
+  void ReportRefusals();
+
+  const std::unique_ptr<FolderLock> lock;
+  const std::string name;
+  const std::string socket_path;
+  const crypto::Identity identity;
+  protocol::RefusalCounters refusals;
+  WorkerPool workers;
+  WorkerPool readers;
+  WorkerPool admin_workers;
+  ThreadScheduler scheduler;
+  const std::unique_ptr<ShopDatabase> database;
+  const std::unique_ptr<catalog::GoodsStore> goods;
+  Checkout checkout;
+  Payments payments;
+  ShopService shop;
+  GoodsSender sender;
+  ShopAdmin admin;
+  AdminService admin_service;
+  std::vector<std::unique_ptr<BrokerEnd>> brokers;
+  std::unique_ptr<ServerRunner> runner;
+  uint64_t reported_refusals = 0;  // The scheduler's alone.
+  bool stopped = false;
+};
+
+absl::Status ShopServer::State::AddBroker(const v1::BrokerContact& contact,
+                                          const LoadedBrokerCard& card) {
+  auto broker = std::make_unique<BrokerEnd>(card.identity);
+  broker->address = contact.address();
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> link =
+      DialBroker(contact.address(), card.card.tls_root_pem(), contact.plain_tcp(), "link");
+  if (!link.ok()) return link.status();
+  absl::StatusOr<std::shared_ptr<grpc::Channel>> bulk =
+      DialBroker(contact.address(), card.card.tls_root_pem(), contact.plain_tcp(), "goods");
+  if (!bulk.ok()) return bulk.status();
+  broker->link_stub = v1::Broker::NewStub(*link);
+  broker->goods_transport = std::make_shared<GrpcGoodsTransport>(v1::Broker::NewStub(*bulk));
+
+  BrokerEnd* const end = broker.get();
+  const ShopSessions::Deps deps = {
+      identity, crypto::SystemRandom(), protocol::SystemClock(), refusals, workers, shop,
+      sender,   end->goods_transport,   kMaxSessionsPerLink};
+  broker->client = LinkClient::Create(
+      [this, end](const AcceptLink& make_handler) {
+        return DialGrpcLink(*end->link_stub, LinkKind::kMerchant, make_handler, refusals);
+      },
+      [end, deps](std::shared_ptr<Link> made, std::function<void()> established) {
+        std::shared_ptr<BrokerConversation> conversation =
+            BrokerConversation::Start(std::move(made), deps, end->identity, std::move(established));
+        std::lock_guard<std::mutex> lock(end->mutex);
+        end->conversation = conversation;
+        return conversation->MakeHandler();
+      },
+      scheduler, protocol::SystemClock(), crypto::SystemRandom());
+  brokers.push_back(std::move(broker));
+  return absl::OkStatus();
+}
+
+void ShopServer::State::Sweep(int count) {
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) {
+    if (const auto conversation = broker->Conversation()) conversation->Sweep();
+  }
+  sender.Sweep();
+  if (count % kSweepsPerReport == 0) {
+    payments.ExpireUnconfirmed();
+    ReportRefusals();
+  }
+  scheduler.RunAfter(kSweepMs, [this, count] { Sweep(count + 1); });
+}
+
+void ShopServer::State::ReportRefusals() {
+  uint64_t total = 0;
+  for (const auto& [reason, times] : refusals.Snapshot()) total += times;
+  if (total == reported_refusals) return;
+  reported_refusals = total;
+  using Reason = protocol::RefusalReason;
+  const auto count = [this](Reason reason) { return static_cast<int64_t>(refusals.Get(reason)); };
+  LogInfo("refusals", {{"bounds", count(Reason::kBounds)},
+                       {"malformed", count(Reason::kMalformed)},
+                       {"out_of_order", count(Reason::kOutOfOrder)},
+                       {"decryption", count(Reason::kDecryption)},
+                       {"identity", count(Reason::kIdentity)},
+                       {"challenge", count(Reason::kChallenge)},
+                       {"key_exchange", count(Reason::kKeyExchange)},
+                       {"signature", count(Reason::kSignature)},
+                       {"finished", count(Reason::kFinished)},
+                       {"expired", count(Reason::kExpired)},
+                       {"mac", count(Reason::kMac)},
+                       {"sequence", count(Reason::kSequence)},
+                       {"seal", count(Reason::kSeal)},
+                       {"padding", count(Reason::kPadding)},
+                       {"stale", count(Reason::kStale)},
+                       {"rate_limited", count(Reason::kRateLimited)},
+                       {"unknown_orders", payments.counters().unknown_orders},
+                       {"bad_receipts", payments.counters().bad_receipts},
+                       {"contradictions", payments.counters().contradictions},
+                       {"oversold", payments.counters().oversold}});
+}
+
+v1::MerchantStatusReply ShopServer::State::Report() {
+  v1::MerchantStatusReply report;
+  report.set_name(name);
+  report.set_own_fingerprint_hex(crypto::HexEncode(identity.public_identity().fingerprint()));
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) {
+    v1::BrokerLinkStatus* status = report.add_brokers();
+    status->set_address(broker->address);
+    status->set_connected(broker->client->connected());
+    status->set_fingerprint_hex(crypto::HexEncode(broker->identity.fingerprint()));
+    if (const auto conversation = broker->Conversation()) {
+      report.set_open_sessions(report.open_sessions() +
+                               static_cast<int64_t>(conversation->sessions().size()));
+    }
+  }
+  report.set_running_deliveries(static_cast<int64_t>(sender.active()));
+  return report;
+}
+
+absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::MerchantConfig& config,
+                                                              crypto::Identity identity,
+                                                              std::vector<LoadedBrokerCard> cards) {
+  const DataPaths paths(config.data_dir());
+  absl::StatusOr<std::unique_ptr<FolderLock>> lock = FolderLock::Take(config.data_dir());
+  if (!lock.ok()) return lock.status();
+  absl::StatusOr<std::unique_ptr<ShopDatabase>> database = ShopDatabase::Open(paths.database);
+  if (!database.ok()) {
+    return absl::Status(database.status().code(),
+                        absl::StrCat(paths.database, ": ", database.status().message()));
+  }
+  absl::StatusOr<std::unique_ptr<catalog::GoodsStore>> goods =
+      catalog::GoodsStore::Open(paths.goods_dir);
+  if (!goods.ok()) return goods.status();
+  auto state = std::make_unique<State>(config, std::move(identity), *std::move(lock),
+                                       *std::move(database), *std::move(goods), cards);
+  for (int i = 0; i < config.brokers_size(); ++i) {
+    const absl::Status added = state->AddBroker(config.brokers(i), cards[static_cast<size_t>(i)]);
+    if (!added.ok()) return added;
+  }
+  ServerRunner::Options options;
+  options.listen = {absl::StrCat("unix:", config.admin_socket())};
+  absl::StatusOr<std::unique_ptr<ServerRunner>> runner =
+      ServerRunner::Start(state->admin_service, options);
+  if (!runner.ok()) return runner.status();
+  state->runner = *std::move(runner);
+  for (const std::unique_ptr<BrokerEnd>& broker : state->brokers) broker->client->Start();
+  State* const raw = state.get();
+  state->scheduler.RunAfter(kSweepMs, [raw] { raw->Sweep(1); });
+  return std::unique_ptr<ShopServer>(new ShopServer(std::move(state)));
+}
+
+ShopServer::ShopServer(std::unique_ptr<State> state) : state_(std::move(state)) {}
+
+ShopServer::~ShopServer() { Stop(); }
+
+const std::string& ShopServer::socket_path() const { return state_->socket_path; }
+
+void ShopServer::Stop() {
+  State& state = *state_;
+  if (state.stopped) return;
+  state.stopped = true;
+  state.runner->Shutdown(kShutdownGraceMs);
+  state.admin_workers.Shutdown();
+  for (const std::unique_ptr<BrokerEnd>& broker : state.brokers) broker->client->Stop();
+  state.scheduler.Shutdown();
+  // What was accepted is finished: first what reads, then what it still had to write.
+  state.workers.Shutdown();
+  state.database->Shutdown();
+  state.ReportRefusals();
+}
+
+}  // namespace blindcart::merchant
