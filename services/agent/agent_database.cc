@@ -1,0 +1,121 @@
+#include "services/agent/agent_database.h"
+
+#include <utility>
+
+namespace blindcart::agent {
+namespace {
+
+// Released migrations never change; new ones are added at the end.
+constexpr const char* kMigrations[] = {
+    R"sql(
+CREATE TABLE broker (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32)
+) STRICT;
+
+-- Public identities by fingerprint. Kept also when a shop changes its key: earlier purchases are
+-- verified and fetched with the key they were bought under.
+CREATE TABLE identities (
+  fingerprint BLOB PRIMARY KEY CHECK (length(fingerprint) = 32),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640)
+) STRICT;
+
+CREATE TABLE shops (
+  name TEXT PRIMARY KEY CHECK (length(name) BETWEEN 1 AND 64),
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  pinned_on_first_use INTEGER NOT NULL CHECK (pinned_on_first_use IN (0, 1)),
+  catalogue_version INTEGER NOT NULL DEFAULT 0 CHECK (catalogue_version >= 0)
+) STRICT;
+
+CREATE TABLE products (
+  shop TEXT NOT NULL REFERENCES shops (name) ON DELETE CASCADE,
+  product_id BLOB NOT NULL CHECK (length(product_id) = 16),
+  entry BLOB NOT NULL,
+  picture BLOB,
+  PRIMARY KEY (shop, product_id)
+) STRICT;
+CREATE INDEX products_by_id ON products (product_id);
+
+-- A row is written before its request is sent; order_id and what follows arrive with the answer.
+CREATE TABLE purchases (
+  id INTEGER PRIMARY KEY,
+  request_id BLOB NOT NULL UNIQUE CHECK (length(request_id) = 16),
+  order_key BLOB NOT NULL UNIQUE CHECK (length(order_key) = 32),
+  sids BLOB NOT NULL DEFAULT X'' CHECK (length(sids) % 16 = 0 AND length(sids) <= 128),
+  shop TEXT NOT NULL,
+  shop_fingerprint BLOB NOT NULL REFERENCES identities (fingerprint),
+  product_id BLOB NOT NULL CHECK (length(product_id) = 16),
+  title TEXT NOT NULL,
+  created_at_ms INTEGER NOT NULL,
+
+  order_id BLOB UNIQUE CHECK (length(order_id) = 16),
+  terms BLOB,
+  salt BLOB CHECK (length(salt) = 32),
+  content_hash BLOB CHECK (length(content_hash) = 32),
+  price_minor INTEGER CHECK (price_minor > 0),
+  charge_minor INTEGER CHECK (charge_minor >= 0),
+  total_minor INTEGER CHECK (total_minor >= price_minor),
+  size_bytes INTEGER CHECK (size_bytes >= 0),
+  format TEXT,
+  status INTEGER NOT NULL DEFAULT 0,
+
+  pay_request_id BLOB CHECK (length(pay_request_id) = 16),
+  receipt BLOB,
+  delivery_signature BLOB CHECK (length(delivery_signature) = 64),
+  pieces_done INTEGER NOT NULL DEFAULT 0 CHECK (pieces_done >= 0),
+  file_path TEXT NOT NULL DEFAULT '',
+
+  CHECK (order_id IS NULL
+         OR (terms IS NOT NULL AND salt IS NOT NULL AND content_hash IS NOT NULL
+             AND price_minor IS NOT NULL AND charge_minor IS NOT NULL AND total_minor IS NOT NULL
+             AND size_bytes IS NOT NULL AND format IS NOT NULL)),
+  CHECK (receipt IS NULL OR order_id IS NOT NULL)
+) STRICT;
+CREATE INDEX purchases_without_order ON purchases (shop_fingerprint, product_id)
+  WHERE order_id IS NULL;
+)sql",
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<AgentDatabase>> AgentDatabase::Open(const std::string& path) {
+  absl::StatusOr<std::unique_ptr<storage::SqliteDatabase>> database =
+      storage::SqliteDatabase::Open(path, storage::SqliteOptions());
+  if (!database.ok()) return database.status();
+  const absl::Status migrated = (*database)->Migrate(kMigrations);
+  if (!migrated.ok()) return migrated;
+  return std::unique_ptr<AgentDatabase>(new AgentDatabase(*std::move(database)));
+}
+
+absl::Status AgentDatabase::PinBroker(absl::string_view fingerprint) {
+  return Transact([&](storage::SqliteDatabase& database) -> absl::Status {
+    {
+      storage::SqliteStatement select =
+          database.Prepare("SELECT fingerprint FROM broker WHERE id = 1");
+      absl::StatusOr<bool> row = select.Step();
+      if (!row.ok()) return row.status();
+      if (*row) {
+        if (select.ColumnBlob(0) == fingerprint) return absl::OkStatus();
+        return absl::FailedPreconditionError(
+            "the broker's card shows another key than the one that this agent pinned. If the "
+            "broker really has a new key, make a new agent with `agent init`");
+      }
+    }
+    return database.Prepare("INSERT INTO broker (id, fingerprint) VALUES (1, ?)")
+        .BindBlob(fingerprint)
+        .Run();
+  });
+}
+
+absl::Status AgentDatabase::Transact(
+    absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return database_->InTransaction([&] { return body(*database_); });
+}
+
+absl::Status AgentDatabase::Read(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return database_->InSnapshot([&] { return body(*database_); });
+}
+
+}  // namespace blindcart::agent

@@ -1,0 +1,110 @@
+// The customer's standing with the broker, across links: log in once, and whenever the link breaks
+// the next call, or a timer with exponential backoff, logs in anew by itself. For that the hash of
+// the password stays in wiped memory until logout; the password itself does not.
+//
+// Errors, with words for people: Unauthenticated (not logged in, or the login was not accepted: never
+// which part of it), Unavailable (the broker cannot be reached or does not answer), DataLoss (an
+// answer that is none).
+// Thread safety: every method may be called from any thread; Login, Connection and Call block, so
+// never from a network thread.
+#ifndef BLINDCART_SERVICES_AGENT_BROKER_SESSION_H_
+#define BLINDCART_SERVICES_AGENT_BROKER_SESSION_H_
+
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "crypto/secret_bytes.h"
+#include "proto/customer.pb.h"
+#include "services/agent/broker_link.h"
+#include "services/common/scheduler.h"
+#include "services/common/worker_pool.h"
+
+namespace blindcart::agent {
+
+// Whether a call may be sent once more when the link broke before its answer: it changes nothing, or
+// it carries a request id.
+enum class OnBreak { kRepeat, kGiveUp };
+
+class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
+ public:
+  struct Options {
+    int64_t login_timeout_ms = 20'000;
+    int64_t call_timeout_ms = 20'000;
+    int64_t min_backoff_ms = 250;
+    int64_t max_backoff_ms = 30'000;
+    int64_t sweep_interval_ms = 5'000;
+    // Logins by itself that the broker may turn down in a row before the session gives up and the
+    // customer has to log in again.
+    int max_rejections = 5;
+  };
+  struct State {
+    bool logged_in = false;
+    bool connected = false;
+    std::string username;
+  };
+
+  // `scheduler` and `executor` must outlive the last use of the session.
+  static std::shared_ptr<BrokerSession> Create(std::shared_ptr<const BrokerPeer> peer,
+                                               Scheduler& scheduler, Executor& executor,
+                                               const Options& options);
+
+  // Ends a session that is there, then logs in.
+  absl::Status Login(const std::string& username, const crypto::SecretBytes& password);
+  // Ends the session and forgets the password hash.
+  void Logout();
+  State state() const;
+
+  // A link that stands, opened now if need be.
+  absl::StatusOr<std::shared_ptr<BrokerLink>> Connection();
+  absl::StatusOr<v1::BrokerToCustomer> Call(const v1::CustomerMessage& message,
+                                            v1::BrokerToCustomer::BodyCase expected,
+                                            OnBreak on_break);
+
+  // Breaks off what waits and takes no more; idempotent.
+  void Shutdown();
+
+  const Options& options() const { return options_; }
+
+ private:
+  BrokerSession(std::shared_ptr<const BrokerPeer> peer, Scheduler& scheduler, Executor& executor,
+                const Options& options);
+
+  // Opens the next link with the kept hash. `lock` is held at entry and return, not in between.
+  absl::StatusOr<std::shared_ptr<BrokerLink>> OpenLocked(std::unique_lock<std::mutex>& lock);
+  absl::Status NoteRejectionLocked(int64_t retry_after_ms);
+  void ForgetLocked();
+  int64_t NextBackoffLocked();
+  void OnLinkClosed(uint64_t login_number);
+  void ScheduleReopenLocked(int64_t delay_ms);
+  void Reopen(uint64_t login_number);
+  void Sweep();
+
+  const std::shared_ptr<const BrokerPeer> peer_;
+  Scheduler& scheduler_;
+  Executor& executor_;
+  const Options options_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  // The rest is used under mutex_.
+  std::string username_;
+  crypto::SecretBytes password_hash_;  // Empty: not logged in.
+  uint64_t login_number_ = 0;          // Moves on at every Login and Logout.
+  std::shared_ptr<BrokerLink> link_;
+  std::shared_ptr<BrokerLink> logging_in_;  // The next link_, perhaps.
+  bool opening_ = false;
+  bool shut_down_ = false;
+  bool reopen_scheduled_ = false;
+  int failures_ = 0;
+  int rejections_ = 0;
+  int64_t not_before_ms_ = 0;  // Monotonic: the broker asked to wait until then.
+};
+
+}  // namespace blindcart::agent
+
+#endif  // BLINDCART_SERVICES_AGENT_BROKER_SESSION_H_

@@ -1,0 +1,132 @@
+#include "services/agent/serve_command.h"
+
+#include <sys/types.h>
+
+#include <memory>
+#include <ostream>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "crypto/identity.h"
+#include "crypto/key_file.h"
+#include "crypto/random.h"
+#include "crypto/secret_bytes.h"
+#include "protocol/clock.h"
+#include "protocol/refusal.h"
+#include "services/agent/agent.h"
+#include "services/agent/agent_database.h"
+#include "services/agent/agent_service.h"
+#include "services/agent/config.h"
+#include "services/agent/grpc_goods_stream.h"
+#include "services/common/broker_card.h"
+#include "services/common/files.h"
+#include "services/common/grpc_link.h"
+#include "services/common/log.h"
+#include "services/common/scheduler.h"
+#include "services/common/secret_input.h"
+#include "services/common/transport.h"
+#include "services/common/worker_pool.h"
+
+namespace blindcart::agent {
+namespace {
+
+constexpr size_t kCallWorkers = 8;
+constexpr size_t kMaxWaitingCalls = 64;
+constexpr size_t kDownloadWorkers = 4;
+constexpr size_t kMaxWaitingDownloads = 16;
+constexpr int kGraceMs = 2'000;
+
+struct BrokerStubs {
+  std::unique_ptr<v1::Broker::Stub> link;
+  std::unique_ptr<v1::Broker::Stub> goods;  // On a connection of its own.
+};
+
+absl::StatusOr<BrokerStubs> Dial(const v1::BrokerContact& broker, const v1::BrokerCard& card) {
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> link =
+      DialBroker(broker.address(), card.tls_root_pem(), broker.plain_tcp(), "link");
+  if (!link.ok()) return link.status();
+  const absl::StatusOr<std::shared_ptr<grpc::Channel>> goods =
+      DialBroker(broker.address(), card.tls_root_pem(), broker.plain_tcp(), "goods");
+  if (!goods.ok()) return goods.status();
+  return BrokerStubs{v1::Broker::NewStub(*link), v1::Broker::NewStub(*goods)};
+}
+
+// Links count into it until their streams have ended, which may be after the agent has.
+protocol::RefusalCounters& Counters() {
+  static auto* const counters = new protocol::RefusalCounters();
+  return *counters;
+}
+
+}  // namespace
+
+absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
+  const absl::StatusOr<v1::AgentConfig> config = LoadConfig(options.data_dir);
+  if (!config.ok()) return config.status();
+  absl::Status status = InitLog("agent", config->log_level());
+  if (!status.ok()) return status;
+  const DataPaths paths(config->data_dir());
+  const absl::StatusOr<LoadedBrokerCard> card = LoadBrokerCard(config->broker().card_path());
+  if (!card.ok()) return card.status();
+  const absl::StatusOr<crypto::SecretBytes> pass_phrase = ReadSecret(
+      {"pass phrase", options.passphrase_file, "--passphrase-file", kPassphraseEnvironment, false});
+  if (!pass_phrase.ok()) return pass_phrase.status();
+  const absl::StatusOr<crypto::Identity> identity =
+      crypto::LoadIdentity(paths.identity_dir, pass_phrase->view());
+  if (!identity.ok()) return identity.status();
+  const absl::StatusOr<std::unique_ptr<AgentDatabase>> database =
+      AgentDatabase::Open(paths.database);
+  if (!database.ok()) return database.status();
+  status = (*database)->PinBroker(card->identity.fingerprint());
+  if (status.ok()) status = MakePrivateDirectory(config->purchases_dir());
+  if (!status.ok()) return status;
+  const absl::StatusOr<BrokerStubs> stubs = Dial(config->broker(), card->card);
+  if (!stubs.ok()) return stubs.status();
+
+  ThreadScheduler scheduler;
+  WorkerPool calls(kCallWorkers, kMaxWaitingCalls);
+  WorkerPool downloads(kDownloadWorkers, kMaxWaitingDownloads);
+
+  const auto peer = std::make_shared<BrokerPeer>();
+  peer->customer = &*identity;
+  peer->broker = &card->identity;
+  peer->random = &crypto::SystemRandom();
+  peer->clock = &protocol::SystemClock();
+  peer->dial =
+      [&stubs](const MakeLinkHandler& make_handler) -> absl::StatusOr<std::shared_ptr<Link>> {
+    return DialGrpcLink(*stubs->link, LinkKind::kCustomer, make_handler, Counters());
+  };
+  Agent::Dependencies dependencies;
+  dependencies.peer = peer;
+  dependencies.database = database->get();
+  dependencies.scheduler = &scheduler;
+  dependencies.executor = &calls;
+  dependencies.fetch = [&stubs](const std::string& delivery_id) {
+    return FetchGrpcGoods(*stubs->goods, delivery_id);
+  };
+  dependencies.purchases_dir = config->purchases_dir();
+  dependencies.broker_address = config->broker().address();
+  Agent agent(dependencies, Agent::Options());
+  AgentService service(agent, calls, downloads);
+
+  const std::string socket = options.socket.empty() ? config->socket() : options.socket;
+  ServerRunner::Options server_options;
+  server_options.listen = {absl::StrCat("unix:", socket)};
+  server_options.max_message_bytes = kMaxLocalMessageBytes;
+  const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
+      ServerRunner::Start(service, server_options);
+  if (!server.ok()) return server.status();
+  out << "ready socket=" << socket << std::endl;
+  LogInfo("agent.ready");
+
+  WaitForTerminationSignal();
+  LogInfo("agent.stopping");
+  // First what workers wait for, then the calls that wait for workers, then the workers.
+  agent.Shutdown();
+  scheduler.Shutdown();
+  (*server)->Shutdown(kGraceMs);
+  downloads.Shutdown();
+  calls.Shutdown();
+  return absl::OkStatus();
+}
+
+}  // namespace blindcart::agent
