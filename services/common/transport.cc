@@ -229,8 +229,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
 }
 
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {
+  grpc::ChannelArguments arguments = ClientArguments("local");
+  arguments.SetMaxReceiveMessageSize(kMaxLocalMessageBytes);
   return grpc::CreateCustomChannel(absl::StrCat(kUnixPrefix, socket_path),
-                                   grpc::InsecureChannelCredentials(), ClientArguments("local"));
+                                   grpc::InsecureChannelCredentials(), arguments);
 }
 
 void BlockTerminationSignals() {

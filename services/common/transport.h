@@ -23,6 +23,9 @@ namespace blindcart {
 // beside it, and their framing.
 inline constexpr int kMaxGrpcMessageBytes = 1024 * 1024 + 64 * 1024;
 
+// The same on a local API, whose two ends trust each other: a whole catalogue in one answer.
+inline constexpr int kMaxLocalMessageBytes = 64 * 1024 * 1024;
+
 // The name in every broker's TLS certificate. The root is the broker's own and pinned by its card,
 // so the name says nothing and an address may change freely.
 inline constexpr char kBrokerTlsName[] = "broker.blindcart";
