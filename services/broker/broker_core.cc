@@ -1,0 +1,148 @@
+#include "services/broker/broker_core.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/broker/config.h"
+#include "services/broker/customer_session.h"
+#include "services/broker/merchant_session.h"
+
+namespace blindcart::broker {
+namespace {
+
+SessionTable::Options SessionOptions(const v1::BrokerLimits& limits) {
+  SessionTable::Options options;
+  options.max_customer_links = static_cast<size_t>(limits.max_customer_links());
+  options.max_merchant_links = static_cast<size_t>(limits.max_merchant_links());
+  options.max_links_per_customer = static_cast<size_t>(limits.max_links_per_customer());
+  return options;
+}
+
+Relay::Options RelayOptions(const v1::BrokerLimits& limits) {
+  Relay::Options options;
+  options.max_sessions_per_customer = limits.max_shop_sessions_per_customer();
+  options.answer_timeout_ms = limits.shop_answer_timeout_ms();
+  return options;
+}
+
+GoodsRelay::Options GoodsOptions(const v1::BrokerLimits& limits) {
+  GoodsRelay::Options options;
+  options.max_per_customer = limits.max_deliveries_per_customer();
+  return options;
+}
+
+Orders::Options OrderOptions(const v1::BrokerConfig& config) {
+  Orders::Options options;
+  options.currency = config.currency();
+  options.charge = ChargeRuleOf(config);
+  options.max_lifetime_ms = config.limits().max_order_lifetime_ms();
+  return options;
+}
+
+Payments::Options PaymentOptions(const v1::BrokerConfig& config, crypto::RandomSource& random,
+                                 const crypto::Argon2Cost& cost) {
+  Payments::Options options;
+  options.free_pin_failures = config.limits().max_pin_failures();
+  options.decoy_pin_record = crypto::MakeDecoyPasswordRecord(random, cost);
+  return options;
+}
+
+absl::Status CheckStore(const v1::BrokerConfig& config, storage::Store& store,
+                        std::string* decoy_identity) {
+  return store.Read([&](storage::Transaction& transaction) -> absl::Status {
+    const absl::StatusOr<storage::Account> broker =
+        transaction.accounts().FindSystem(storage::AccountKind::kBroker, config.currency());
+    if (!broker.ok() || broker->number != config.broker_account_number()) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the database has no broker's account ", config.broker_account_number(),
+                       " in ", config.currency(),
+                       "; currency and broker_account_number stay as `broker init` set them"));
+    }
+    absl::StatusOr<std::string> decoy = transaction.meta().Get(kDecoyIdentityMetaKey);
+    if (!decoy.ok() || !crypto::PublicIdentity::Parse(*decoy).ok()) {
+      return absl::FailedPreconditionError(
+          "the database is not one that `broker init` made: it lacks the decoy identity");
+    }
+    *decoy_identity = *std::move(decoy);
+    return absl::OkStatus();
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<BrokerCore>> BrokerCore::Create(
+    const v1::BrokerConfig& config, const crypto::Identity& identity, storage::Store& store,
+    const protocol::Clock& clock, crypto::RandomSource& random, const crypto::Argon2Cost& cost) {
+  std::string decoy_identity;
+  const absl::Status fits = CheckStore(config, store, &decoy_identity);
+  if (!fits.ok()) return fits;
+  absl::StatusOr<std::unique_ptr<storage::CommitQueue>> commits =
+      storage::CommitQueue::Create(store, storage::CommitQueue::Options());
+  if (!commits.ok()) return commits.status();
+  return std::unique_ptr<BrokerCore>(new BrokerCore(config, identity, store, clock, random, cost,
+                                                    std::move(decoy_identity),
+                                                    *std::move(commits)));
+}
+
+BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
+                       storage::Store& store, const protocol::Clock& clock,
+                       crypto::RandomSource& random, const crypto::Argon2Cost& cost,
+                       std::string decoy_identity, std::unique_ptr<storage::CommitQueue> commits)
+    : decoy_identity_(std::move(decoy_identity)),
+      sources_(clock),
+      sessions_(SessionOptions(config.limits())),
+      relay_(RelayOptions(config.limits()), clock, random),
+      goods_(GoodsOptions(config.limits()), clock),
+      commits_(std::move(commits)),
+      password_workers_(static_cast<size_t>(config.limits().password_workers()),
+                        static_cast<size_t>(config.limits().password_queue())),
+      notices_(store, *commits_, clock),
+      orders_(OrderOptions(config), store, *commits_, notices_, clock),
+      payments_(PaymentOptions(config, random, cost), identity, store, *commits_, password_workers_,
+                notices_, clock),
+      parts_{identity,
+             decoy_identity_,
+             store,
+             *commits_,
+             password_workers_,
+             sources_,
+             sessions_,
+             relay_,
+             orders_,
+             payments_,
+             notices_,
+             goods_,
+             clock,
+             random,
+             counters_,
+             config.limits().handshake_timeout_ms()} {}
+
+BrokerCore::~BrokerCore() {
+  // Work under way reaches into everything else, so it ends first: checks, then commits.
+  password_workers_.Shutdown();
+  commits_->Shutdown();
+}
+
+std::unique_ptr<LinkHandler> BrokerCore::AcceptCustomer(std::shared_ptr<Link> link,
+                                                        std::string source) {
+  return CustomerSession::Accept(parts_, std::move(link), std::move(source));
+}
+
+std::unique_ptr<LinkHandler> BrokerCore::AcceptMerchant(std::shared_ptr<Link> link,
+                                                        std::string source) {
+  return MerchantSession::Accept(parts_, std::move(link), std::move(source));
+}
+
+void BrokerCore::Sweep() {
+  sessions_.Sweep();
+  relay_.Sweep();
+  orders_.Sweep();
+  notices_.Sweep();
+  goods_.Sweep();
+}
+
+void BrokerCore::CloseLinks() {
+  sessions_.CloseAll(absl::UnavailableError("the broker is shutting down"));
+}
+
+}  // namespace blindcart::broker

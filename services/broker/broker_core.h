@@ -1,0 +1,87 @@
+// The broker without its network: every use case put together over one store. broker_service.h gives
+// it links; tests give it links in memory.
+//
+// Destroy it after the last link is closed (after the server's shutdown).
+// Thread-safe after Create.
+#ifndef BLINDCART_SERVICES_BROKER_BROKER_CORE_H_
+#define BLINDCART_SERVICES_BROKER_BROKER_CORE_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "crypto/identity.h"
+#include "crypto/password_record.h"
+#include "crypto/random.h"
+#include "proto/config.pb.h"
+#include "protocol/clock.h"
+#include "protocol/refusal.h"
+#include "services/broker/goods_relay.h"
+#include "services/broker/notices.h"
+#include "services/broker/orders.h"
+#include "services/broker/parts.h"
+#include "services/broker/payments.h"
+#include "services/broker/relay.h"
+#include "services/broker/session_table.h"
+#include "services/broker/source_throttle.h"
+#include "services/common/link.h"
+#include "services/common/worker_pool.h"
+#include "services/storage/commit_queue.h"
+#include "services/storage/store.h"
+
+namespace blindcart::broker {
+
+class BrokerCore {
+ public:
+  // How often Sweep wants to be called.
+  static constexpr int64_t kSweepIntervalMs = 500;
+
+  // Everything handed in must outlive the broker. `config` is complete (CompleteConfig). The cost is
+  // that of the enrolled records. FailedPrecondition when the store does not fit the configuration
+  // (accounts, decoy): it names what is missing.
+  static absl::StatusOr<std::unique_ptr<BrokerCore>> Create(
+      const v1::BrokerConfig& config, const crypto::Identity& identity, storage::Store& store,
+      const protocol::Clock& clock, crypto::RandomSource& random,
+      const crypto::Argon2Cost& cost = crypto::Argon2Cost());
+  ~BrokerCore();
+  BrokerCore(const BrokerCore&) = delete;
+  BrokerCore& operator=(const BrokerCore&) = delete;
+
+  // Handlers of links just accepted. `source` as in source_throttle.h.
+  std::unique_ptr<LinkHandler> AcceptCustomer(std::shared_ptr<Link> link, std::string source);
+  std::unique_ptr<LinkHandler> AcceptMerchant(std::shared_ptr<Link> link, std::string source);
+
+  GoodsRelay& goods() { return goods_; }
+  protocol::RefusalCounters& counters() { return counters_; }
+  SessionTable& sessions() { return sessions_; }
+  Relay& relay() { return relay_; }
+
+  // Ends what is overdue: handshakes, sessions, shop answers, orders, deliveries; sends notices
+  // again.
+  void Sweep();
+  // Asks every link to end.
+  void CloseLinks();
+
+ private:
+  BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
+             storage::Store& store, const protocol::Clock& clock, crypto::RandomSource& random,
+             const crypto::Argon2Cost& cost, std::string decoy_identity,
+             std::unique_ptr<storage::CommitQueue> commits);
+
+  const std::string decoy_identity_;
+  protocol::RefusalCounters counters_;
+  SourceThrottle sources_;
+  SessionTable sessions_;
+  Relay relay_;
+  GoodsRelay goods_;
+  std::unique_ptr<storage::CommitQueue> commits_;
+  WorkerPool password_workers_;
+  Notices notices_;
+  Orders orders_;
+  Payments payments_;
+  const Parts parts_;
+};
+
+}  // namespace blindcart::broker
+
+#endif  // BLINDCART_SERVICES_BROKER_BROKER_CORE_H_

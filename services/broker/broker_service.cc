@@ -1,0 +1,40 @@
+#include "services/broker/broker_service.h"
+
+#include <utility>
+
+#include "services/broker/source_throttle.h"
+#include "services/common/grpc_link.h"
+
+namespace blindcart::broker {
+
+grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* BrokerService::CustomerLink(
+    grpc::CallbackServerContext* context) {
+  return AcceptGrpcLink(
+      context,
+      [this, context](std::shared_ptr<Link> link) {
+        return broker_.AcceptCustomer(std::move(link), SourceOfPeer(context->peer()));
+      },
+      broker_.counters());
+}
+
+grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* BrokerService::MerchantLink(
+    grpc::CallbackServerContext* context) {
+  return AcceptGrpcLink(
+      context,
+      [this, context](std::shared_ptr<Link> link) {
+        return broker_.AcceptMerchant(std::move(link), SourceOfPeer(context->peer()));
+      },
+      broker_.counters());
+}
+
+grpc::ServerReadReactor<grpc::ByteBuffer>* BrokerService::SendGoods(
+    grpc::CallbackServerContext* context, grpc::ByteBuffer* response) {
+  return goods_.Send(context, response);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* BrokerService::FetchGoods(
+    grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
+  return goods_.Fetch(context, *request);
+}
+
+}  // namespace blindcart::broker

@@ -1,0 +1,253 @@
+#include "services/broker/config.h"
+
+#include <cstdint>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "google/protobuf/descriptor.h"
+#include "google/protobuf/message.h"
+#include "services/common/files.h"
+#include "services/common/transport.h"
+#include "services/ledger/money.h"
+
+namespace blindcart::broker {
+namespace {
+
+constexpr size_t kMaxAccountNumberBytes = 34;
+constexpr size_t kMaxListenAddresses = 16;
+constexpr int64_t kMaxChargeFixedMinor = 1'000'000'000;
+constexpr int64_t kDayMs = 24 * 3'600'000LL;
+
+absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int64_t high) {
+  if (value >= low && value <= high) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " is ", value, "; it has to be from ", low, " to ", high));
+}
+
+// One limit: its field's name, its default and its bounds stand together; the field itself is
+// reached by its name.
+struct LimitRule {
+  const char* name;
+  int64_t default_value;
+  int64_t low;
+  int64_t high;
+  const char* comment;
+};
+
+const LimitRule kLimitRules[] = {
+    LimitRule{"max_customer_links", 12'000, 1, 1'000'000,
+              "Customers' links at once, those that have not finished their login included."},
+    LimitRule{"max_merchant_links", 1'000, 1, 100'000, "Merchants' links at once."},
+    LimitRule{"max_links_per_customer", 4, 1, 64,
+              "Links of one customer; a further login closes the oldest."},
+    LimitRule{"max_shop_sessions_per_customer", 32, 1, 1'024,
+              "Shop sessions that one customer may have open."},
+    LimitRule{"max_deliveries_per_customer", 8, 1, 1'024,
+              "Deliveries that one customer may have open."},
+    LimitRule{"password_workers", 2, 1, 64,
+              "Threads that check passwords and PINs; each check takes 19 MiB for about 17 ms."},
+    LimitRule{"password_queue", 256, 1, 100'000,
+              "Checks that may wait; a further one is answered \"try later\"."},
+    LimitRule{"handshake_timeout_ms", 10'000, 100, 600'000,
+              "A link that has not finished its handshake by then is cut."},
+    LimitRule{"shop_answer_timeout_ms", 10'000, 100, 600'000,
+              "How long a merchant may take to answer a new shop session."},
+    LimitRule{"max_pin_failures", 3, 1, 100,
+              "Wrong PINs in a row before delays begin; they grow, but never lock for good."},
+    LimitRule{"max_order_lifetime_ms", 7 * kDayMs, 1'000, 366 * kDayMs,
+              "The longest time until an order's expiry that a merchant may ask for."},
+};
+
+const google::protobuf::FieldDescriptor& LimitField(const LimitRule& rule) {
+  return *v1::BrokerLimits::descriptor()->FindFieldByName(rule.name);
+}
+
+int64_t GetLimit(const v1::BrokerLimits& limits, const LimitRule& rule) {
+  const auto& field = LimitField(rule);
+  const auto& reflection = *limits.GetReflection();
+  return field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT32
+             ? reflection.GetInt32(limits, &field)
+             : reflection.GetInt64(limits, &field);
+}
+
+void SetLimit(v1::BrokerLimits* limits, const LimitRule& rule, int64_t value) {
+  const auto& field = LimitField(rule);
+  const auto& reflection = *limits->GetReflection();
+  if (field.cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_INT32) {
+    reflection.SetInt32(limits, &field, static_cast<int32_t>(value));
+  } else {
+    reflection.SetInt64(limits, &field, value);
+  }
+}
+
+absl::Status CheckListen(const v1::BrokerConfig& config) {
+  if (config.listen().empty() || static_cast<size_t>(config.listen_size()) > kMaxListenAddresses) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen names ", config.listen_size(), " addresses; it has to name 1 to ",
+                     kMaxListenAddresses, ", each HOST:PORT or unix:PATH"));
+  }
+  for (const std::string& address : config.listen()) {
+    const size_t colon = address.rfind(':');
+    if (colon == std::string::npos || colon == 0 || colon + 1 == address.size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "listen: \"", absl::CEscape(address), "\" is no address; write HOST:PORT or unix:PATH"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+DataPaths::DataPaths(const std::string& data_dir)
+    : config(ResolvePath(data_dir, "broker.textproto")),
+      card(ResolvePath(data_dir, "broker.card")),
+      identity_dir(ResolvePath(data_dir, "keys")),
+      tls_dir(ResolvePath(data_dir, "tls")),
+      tls_certificate(ResolvePath(data_dir, "tls/certificate.pem")),
+      tls_key(ResolvePath(data_dir, "tls/private_key.pem")),
+      database(ResolvePath(data_dir, "broker.db")) {}
+
+bool IsValidAccountNumber(absl::string_view number) {
+  if (number.empty() || number.size() > kMaxAccountNumberBytes || number.front() == '-') {
+    return false;
+  }
+  for (char c : number) {
+    if (!absl::ascii_isupper(c) && !absl::ascii_isdigit(c) && c != '-') return false;
+  }
+  return true;
+}
+
+v1::BrokerLimits DefaultLimits() {
+  v1::BrokerLimits limits;
+  for (const LimitRule& rule : kLimitRules) SetLimit(&limits, rule, rule.default_value);
+  return limits;
+}
+
+v1::BrokerConfig DefaultConfig() {
+  v1::BrokerConfig config;
+  config.set_data_dir(".");
+  config.add_listen("127.0.0.1:7443");
+  config.set_currency("EUR");
+  config.set_charge_basis_points(100);
+  config.set_charge_fixed_minor(0);
+  config.set_broker_account_number("BROKER");
+  *config.mutable_limits() = DefaultLimits();
+  config.set_log_level("info");
+  return config;
+}
+
+absl::Status CompleteConfig(v1::BrokerConfig* config) {
+  for (const LimitRule& rule : kLimitRules) {
+    if (GetLimit(config->limits(), rule) == 0) {
+      SetLimit(config->mutable_limits(), rule, rule.default_value);
+    };
+    const absl::Status in_range = CheckRange(absl::StrCat("limits.", rule.name),
+                                             GetLimit(config->limits(), rule), rule.low, rule.high);
+    if (!in_range.ok()) return in_range;
+  }
+  if (config->data_dir().empty()) config->set_data_dir(".");
+  if (config->log_level().empty()) config->set_log_level("info");
+  if (config->log_level() != "debug" && config->log_level() != "info" &&
+      config->log_level() != "warning" && config->log_level() != "error") {
+    return absl::InvalidArgumentError("log_level has to be debug, info, warning or error");
+  }
+  const absl::Status listen = CheckListen(*config);
+  if (!listen.ok()) return listen;
+  if (const auto exponent = ledger::CurrencyExponent(config->currency()); !exponent.ok()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("currency: ", exponent.status().message(), "; write one such as EUR"));
+  }
+  const absl::Status fixed =
+      CheckRange("charge_fixed_minor", config->charge_fixed_minor(), 0, kMaxChargeFixedMinor);
+  if (!fixed.ok()) return fixed;
+  const absl::Status points =
+      CheckRange("charge_basis_points", config->charge_basis_points(), 0, 10'000);
+  if (!points.ok()) return points;
+  if (!IsValidAccountNumber(config->broker_account_number()) ||
+      config->broker_account_number() == kExternalAccountNumber) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("broker_account_number has to be 1 to ", kMaxAccountNumberBytes,
+                     " characters of A-Z, 0-9 and '-', and not ", kExternalAccountNumber));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<v1::BrokerConfig> LoadConfig(const std::string& data_dir) {
+  const DataPaths paths(data_dir);
+  v1::BrokerConfig config;
+  absl::Status read = ReadTextProto(paths.config, &config);
+  if (absl::IsNotFound(read)) {
+    return absl::NotFoundError(absl::StrCat("there is no broker in ", data_dir, " (no ",
+                                            paths.config,
+                                            "); make one with: broker init "
+                                            "--data-dir ",
+                                            data_dir));
+  }
+  if (!read.ok()) return read;
+  const absl::Status complete = CompleteConfig(&config);
+  if (!complete.ok()) {
+    return absl::InvalidArgumentError(absl::StrCat(paths.config, ": ", complete.message()));
+  }
+  config.set_data_dir(ResolvePath(data_dir, config.data_dir()));
+  return config;
+}
+
+std::string CommentedConfig(const v1::BrokerConfig& config) {
+  const auto quoted = [](absl::string_view text) {
+    return absl::StrCat("\"", absl::CEscape(text), "\"");
+  };
+  std::string text = absl::StrCat(
+      "# Configuration of a Blindcart broker, read once by `broker serve`.\n"
+      "# Amounts are minor units of the currency (cents), times milliseconds.\n\n"
+      "# Where keys and database lie, relative to this file.\n"
+      "data_dir: ",
+      quoted(config.data_dir()),
+      "\n\n"
+      "# Where to listen, one line each: HOST:PORT (TLS; port 0: the kernel chooses) or "
+      "unix:PATH.\n"
+      "# A broker that faces the internet stands behind the proxy that deploy/ configures.\n");
+  for (const std::string& address : config.listen()) {
+    absl::StrAppend(&text, "listen: ", quoted(address), "\n");
+  }
+  absl::StrAppend(
+      &text,
+      "\n# ISO 4217 code of every account here. Not to be changed once there are accounts.\n"
+      "currency: ",
+      quoted(config.currency()),
+      "\n\n"
+      "# What a sale costs the customer beside the price: basis points of the price (100 = 1 %),\n"
+      "# rounded up to a minor unit, and a fixed part. Orders keep the charge they were made "
+      "with.\n"
+      "charge_basis_points: ",
+      config.charge_basis_points(), "\ncharge_fixed_minor: ", config.charge_fixed_minor(),
+      "\n\n"
+      "# The broker's own account, where charges go. Made by `broker init`.\n"
+      "broker_account_number: ",
+      quoted(config.broker_account_number()),
+      "\n\n"
+      "# debug, info, warning or error. No level logs names, amounts, products or addresses.\n"
+      "log_level: ",
+      quoted(config.log_level()),
+      "\n\n"
+      "# Plain TCP instead of TLS on loopback addresses, for measuring and for a proxy on the "
+      "same\n"
+      "# machine. Never on other addresses.\n"
+      "allow_plain_tcp_on_loopback: ",
+      config.allow_plain_tcp_on_loopback() ? "true" : "false", "\n\nlimits {\n");
+  for (const LimitRule& rule : kLimitRules) {
+    absl::StrAppend(&text, "  # ", rule.comment, "\n  ", rule.name, ": ",
+                    GetLimit(config.limits(), rule), "\n");
+  }
+  absl::StrAppend(&text, "}\n");
+  return text;
+}
+
+ledger::ChargeRule ChargeRuleOf(const v1::BrokerConfig& config) {
+  ledger::ChargeRule rule;
+  rule.basis_points = config.charge_basis_points();
+  rule.fixed_minor = config.charge_fixed_minor();
+  return rule;
+}
+
+}  // namespace blindcart::broker

@@ -1,0 +1,204 @@
+#include "services/broker/goods_relay.h"
+
+#include <utility>
+#include <vector>
+
+namespace blindcart::broker {
+
+Delivery::Delivery(const protocol::Clock& clock, std::function<void()> on_end)
+    : clock_(clock), on_end_(std::move(on_end)), last_progress_ms_(clock.NowMonotonicMs()) {}
+
+bool Delivery::AttachSource(GoodsSource* source) {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (ended_ || source_attached_) return false;
+    source_attached_ = true;
+    source_ = source;
+    last_progress_ms_ = clock_.NowMonotonicMs();
+    ended = PumpLocked();
+  }
+  if (ended) on_end_();
+  return true;
+}
+
+bool Delivery::AttachSink(GoodsSink* sink) {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (ended_ || sink_attached_) return false;
+    sink_attached_ = true;
+    sink_ = sink;
+    last_progress_ms_ = clock_.NowMonotonicMs();
+    ended = PumpLocked();
+  }
+  if (ended) on_end_();
+  return true;
+}
+
+void Delivery::DetachSource() {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    source_ = nullptr;
+    ended = EndLocked(absl::CancelledError("the merchant's stream is gone"));
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::DetachSink() {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    sink_ = nullptr;
+    ended = EndLocked(absl::CancelledError("the agent's stream is gone"));
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::OnPiece(std::unique_ptr<GoodsPiece> piece) {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    reading_ = false;
+    if (ended_) return;
+    waiting_.push_back(std::move(piece));
+    last_progress_ms_ = clock_.NowMonotonicMs();
+    ended = PumpLocked();
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::OnSourceEnded(const absl::Status& status) {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    reading_ = false;
+    if (ended_) return;
+    if (status.ok()) {
+      source_done_ = true;
+      ended = PumpLocked();
+    } else {
+      ended = EndLocked(status);
+    }
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::OnWritten() {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = false;
+    last_progress_ms_ = clock_.NowMonotonicMs();
+    ended = PumpLocked();
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::OnSinkEnded() {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = false;
+    ended = EndLocked(absl::CancelledError("the agent's stream broke"));
+  }
+  if (ended) on_end_();
+}
+
+void Delivery::EndIfStale(int64_t attach_limit_ms, int64_t stall_limit_ms) {
+  bool ended = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const bool joined = source_attached_ && sink_attached_;
+    const int64_t limit_ms = joined ? stall_limit_ms : attach_limit_ms;
+    if (clock_.NowMonotonicMs() - last_progress_ms_ < limit_ms) return;
+    ended = EndLocked(absl::DeadlineExceededError("the delivery stood still"));
+  }
+  if (ended) on_end_();
+}
+
+bool Delivery::PumpLocked() {
+  if (ended_) return false;
+  if (sink_ != nullptr && !writing_ && !waiting_.empty()) {
+    writing_ = true;
+    std::unique_ptr<GoodsPiece> piece = std::move(waiting_.front());
+    waiting_.pop_front();
+    sink_->Write(std::move(piece));
+  }
+  if (source_ != nullptr && !reading_ && !source_done_ && waiting_.size() < kLookAhead) {
+    reading_ = true;
+    source_->ReadNext();
+  }
+  if (source_done_ && sink_ != nullptr && !writing_ && waiting_.empty()) {
+    return EndLocked(absl::OkStatus());
+  }
+  return false;
+}
+
+bool Delivery::EndLocked(const absl::Status& status) {
+  if (ended_) return false;
+  ended_ = true;
+  waiting_.clear();
+  if (source_ != nullptr) source_->Finish(status);
+  if (sink_ != nullptr) sink_->Finish(status);
+  return true;
+}
+
+GoodsRelay::GoodsRelay(const Options& options, const protocol::Clock& clock)
+    : options_(options), clock_(clock) {}
+
+bool GoodsRelay::Open(int64_t customer_id, absl::string_view delivery_id) {
+  const std::string id(delivery_id);
+  std::lock_guard<std::mutex> lock(table_->mutex);
+  if (table_->deliveries.size() >= options_.max_open || table_->deliveries.contains(id)) {
+    return false;
+  }
+  const auto count = table_->of_customer.find(customer_id);
+  if (count != table_->of_customer.end() && count->second >= options_.max_per_customer) {
+    return false;
+  }
+  ++table_->of_customer[customer_id];
+  Entry entry;
+  entry.customer_id = customer_id;
+  entry.delivery = std::make_shared<Delivery>(clock_, [weak = std::weak_ptr<Table>(table_), id] {
+    if (const std::shared_ptr<Table> table = weak.lock()) table->Erase(id);
+  });
+  table_->deliveries.emplace(id, std::move(entry));
+  return true;
+}
+
+std::shared_ptr<Delivery> GoodsRelay::Find(absl::string_view delivery_id) {
+  std::lock_guard<std::mutex> lock(table_->mutex);
+  const auto found = table_->deliveries.find(delivery_id);
+  return found == table_->deliveries.end() ? nullptr : found->second.delivery;
+}
+
+void GoodsRelay::Sweep() {
+  std::vector<std::shared_ptr<Delivery>> open;
+  {
+    std::lock_guard<std::mutex> lock(table_->mutex);
+    for (const auto& [id, entry] : table_->deliveries) open.push_back(entry.delivery);
+  }
+  for (const std::shared_ptr<Delivery>& delivery : open) {
+    delivery->EndIfStale(options_.attach_limit_ms, options_.stall_limit_ms);
+  }
+}
+
+size_t GoodsRelay::open_count() {
+  std::lock_guard<std::mutex> lock(table_->mutex);
+  return table_->deliveries.size();
+}
+
+void GoodsRelay::Table::Erase(const std::string& delivery_id) {
+  std::shared_ptr<Delivery> last;  // Destroyed without the lock.
+  std::lock_guard<std::mutex> lock(mutex);
+  const auto found = deliveries.find(delivery_id);
+  if (found == deliveries.end()) return;
+  const auto count = of_customer.find(found->second.customer_id);
+  if (--count->second == 0) of_customer.erase(count);
+  last = std::move(found->second.delivery);
+  deliveries.erase(found);
+}
+
+}  // namespace blindcart::broker

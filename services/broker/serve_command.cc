@@ -1,0 +1,205 @@
+#include <iostream>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "crypto/identity.h"
+#include "crypto/key_file.h"
+#include "services/broker/broker_core.h"
+#include "services/broker/broker_service.h"
+#include "services/broker/commands.h"
+#include "services/broker/config.h"
+#include "services/broker/goods_reactors.h"
+#include "services/common/files.h"
+#include "services/common/log.h"
+#include "services/common/scheduler.h"
+#include "services/common/secret_input.h"
+#include "services/common/transport.h"
+
+namespace blindcart::broker {
+namespace {
+
+using protocol::RefusalReason;
+
+constexpr int kShutdownGraceMs = 2'000;
+constexpr int64_t kReportIntervalMs = 60'000;
+
+struct ServeOptions {
+  std::string data_dir;
+  std::vector<std::string> listen;
+  std::string address_file;
+  std::string passphrase_file;
+};
+
+// Counts refusals in the log when there were new ones.
+class RefusalReport {
+ public:
+  explicit RefusalReport(const protocol::RefusalCounters& counters) : counters_(counters) {}
+
+  void Write() {
+    const auto snapshot = counters_.Snapshot();
+    if (snapshot == last_) return;
+    last_ = snapshot;
+    const auto count = [this](RefusalReason reason) {
+      return static_cast<int64_t>(counters_.Get(reason));
+    };
+    LogInfo("refusals", {{"bounds", count(RefusalReason::kBounds)},
+                         {"malformed", count(RefusalReason::kMalformed)},
+                         {"out_of_order", count(RefusalReason::kOutOfOrder)},
+                         {"decryption", count(RefusalReason::kDecryption)},
+                         {"identity", count(RefusalReason::kIdentity)},
+                         {"challenge", count(RefusalReason::kChallenge)},
+                         {"key_exchange", count(RefusalReason::kKeyExchange)},
+                         {"signature", count(RefusalReason::kSignature)},
+                         {"finished", count(RefusalReason::kFinished)},
+                         {"unknown_peer", count(RefusalReason::kUnknownPeer)},
+                         {"unknown_session", count(RefusalReason::kUnknownSession)},
+                         {"expired", count(RefusalReason::kExpired)},
+                         {"mac", count(RefusalReason::kMac)},
+                         {"sequence", count(RefusalReason::kSequence)},
+                         {"seal", count(RefusalReason::kSeal)},
+                         {"padding", count(RefusalReason::kPadding)},
+                         {"stale", count(RefusalReason::kStale)},
+                         {"password", count(RefusalReason::kPassword)},
+                         {"rate_limited", count(RefusalReason::kRateLimited)}});
+  }
+
+ private:
+  const protocol::RefusalCounters& counters_;
+  std::vector<std::pair<std::string, uint64_t>> last_;
+};
+
+// Sweeps for as long as the scheduler runs.
+class Housekeeping {
+ public:
+  Housekeeping(BrokerCore& broker, GoodsDoor& goods, Scheduler& scheduler)
+      : broker_(broker), goods_(goods), scheduler_(scheduler), report_(broker.counters()) {}
+
+  void Start() {
+    scheduler_.RunAfter(BrokerCore::kSweepIntervalMs, [this] { Tick(); });
+  }
+  void WriteReport() { report_.Write(); }
+
+ private:
+  void Tick() {
+    broker_.Sweep();
+    goods_.Sweep();
+    since_report_ms_ += BrokerCore::kSweepIntervalMs;
+    if (since_report_ms_ >= kReportIntervalMs) {
+      since_report_ms_ = 0;
+      report_.Write();
+    }
+    Start();
+  }
+
+  BrokerCore& broker_;
+  GoodsDoor& goods_;
+  Scheduler& scheduler_;
+  RefusalReport report_;
+  int64_t since_report_ms_ = 0;
+};
+
+absl::StatusOr<ServerRunner::Options> ServerOptions(const v1::BrokerConfig& config) {
+  ServerRunner::Options options;
+  options.listen.assign(config.listen().begin(), config.listen().end());
+  options.plain_tcp_on_loopback = config.allow_plain_tcp_on_loopback();
+  const DataPaths paths(config.data_dir());
+  absl::StatusOr<std::string> certificate = ReadFile(paths.tls_certificate);
+  if (!certificate.ok()) return certificate.status();
+  absl::StatusOr<std::string> key = ReadFile(paths.tls_key);
+  if (!key.ok()) return key.status();
+  options.tls.certificate_pem = *std::move(certificate);
+  options.tls.private_key_pem = *std::move(key);
+  return options;
+}
+
+absl::Status AnnounceReady(const std::vector<std::string>& addresses,
+                           const std::string& address_file) {
+  if (!address_file.empty()) {
+    const absl::Status written =
+        WriteFileAtomically(address_file, absl::StrCat(absl::StrJoin(addresses, "\n"), "\n"), 0644,
+                            /*replace=*/true);
+    if (!written.ok()) return written;
+  }
+  for (const std::string& address : addresses) std::cout << "ready address=" << address << "\n";
+  std::cout << std::flush;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<crypto::Identity> LoadKeys(const v1::BrokerConfig& config,
+                                          const std::string& passphrase_file) {
+  const absl::StatusOr<crypto::SecretBytes> pass_phrase =
+      ReadSecret({"pass phrase of the broker's keys", passphrase_file, "--passphrase-file",
+                  kPassphraseEnvironment, /*confirm=*/false});
+  if (!pass_phrase.ok()) return pass_phrase.status();
+  return crypto::LoadIdentity(DataPaths(config.data_dir()).identity_dir, pass_phrase->view());
+}
+
+absl::Status Serve(const ServeOptions& options) {
+  absl::StatusOr<OpenedBroker> opened = OpenBroker(options.data_dir);
+  if (!opened.ok()) return opened.status();
+  v1::BrokerConfig& config = opened->config;
+  if (!options.listen.empty()) {
+    config.clear_listen();
+    for (const std::string& address : options.listen) config.add_listen(address);
+    const absl::Status complete = CompleteConfig(&config);
+    if (!complete.ok()) return complete;
+  }
+  absl::Status status = InitLog("broker", config.log_level());
+  if (!status.ok()) return status;
+  const absl::StatusOr<ServerRunner::Options> server = ServerOptions(config);
+  if (!server.ok()) return server.status();
+  const absl::StatusOr<crypto::Identity> identity = LoadKeys(config, options.passphrase_file);
+  if (!identity.ok()) return identity.status();
+
+  // Only now, so that Ctrl-C works at the prompt; and before the first thread.
+  BlockTerminationSignals();
+  absl::StatusOr<std::unique_ptr<BrokerCore>> broker = BrokerCore::Create(
+      config, *identity, *opened->store, protocol::SystemClock(), crypto::SystemRandom());
+  if (!broker.ok()) return broker.status();
+  GoodsDoor::Options door_options;
+  door_options.header_timeout_ms = config.limits().handshake_timeout_ms();
+  GoodsDoor goods(door_options, (*broker)->goods(), (*broker)->counters(), protocol::SystemClock());
+  BrokerService service(**broker, goods);
+  absl::StatusOr<std::unique_ptr<ServerRunner>> runner = ServerRunner::Start(service, *server);
+  if (!runner.ok()) return runner.status();
+  ThreadScheduler scheduler;
+  Housekeeping housekeeping(**broker, goods, scheduler);
+  housekeeping.Start();
+  status = AnnounceReady((*runner)->addresses(), options.address_file);
+  if (status.ok()) {
+    LogInfo("broker.ready", {{"addresses", static_cast<int64_t>((*runner)->addresses().size())}});
+    WaitForTerminationSignal();
+  }
+
+  LogInfo("broker.stopping");
+  (*broker)->CloseLinks();
+  (*runner)->Shutdown(kShutdownGraceMs);
+  scheduler.Shutdown();
+  housekeeping.WriteReport();
+  return status;
+}
+
+}  // namespace
+
+void AddServeCommand(CLI::App& app, Run* run) {
+  auto options = std::make_shared<ServeOptions>();
+  CLI::App* command = app.add_subcommand("serve", "Serve customers and merchants until stopped");
+  AddDataDirFlag(*command, &options->data_dir);
+  command->add_option("--listen", options->listen,
+                      "Instead of the configured addresses; may be repeated");
+  command->add_option("--address-file", options->address_file,
+                      "Write the addresses in use here, one a line, once ready");
+  command->add_option("--passphrase-file", options->passphrase_file,
+                      "Pass phrase of the keys [$BLINDCART_PASSPHRASE, else asked for]");
+  command->footer(
+      "Prints \"ready address=ADDRESS\" for each address; stops on SIGTERM or Ctrl-C.\n"
+      "Examples:\n"
+      "  broker serve\n"
+      "  broker serve --data-dir /srv/broker --listen 127.0.0.1:0 --address-file /run/broker.addr");
+  command->callback([options, run] { *run = [options] { return Serve(*options); }; });
+}
+
+}  // namespace blindcart::broker

@@ -1,0 +1,57 @@
+#include "services/broker/source_throttle.h"
+
+#include <algorithm>
+
+#include "absl/strings/match.h"
+#include "crypto/hash.h"
+#include "services/broker/attempts.h"
+
+namespace blindcart::broker {
+
+void SourceThrottle::AddFailure(absl::string_view source) {
+  if (source.empty()) return;
+  const std::string key = crypto::Sha256(source);
+  const int64_t now_ms = clock_.NowMonotonicMs();
+  std::lock_guard<std::mutex> lock(mutex_);
+  Entry entry;
+  if (const auto found = entries_.find(key); found != entries_.end()) {
+    if (now_ms - found->second.last_failure_ms < kForgetAfterMs) entry = found->second;
+    EraseLocked(key);
+  } else if (entries_.size() >= kMaxSources) {
+    EraseLocked(std::string(by_age_.front()));
+  }
+  ++entry.failures;
+  entry.last_failure_ms = now_ms;
+  entry.blocked_until_ms =
+      now_ms + std::min(DelayAfterMs(entry.failures, kFreeFailures), kLongestSourceDelayMs);
+  entry.place = by_age_.insert(by_age_.end(), key);
+  entries_.emplace(key, entry);
+}
+
+bool SourceThrottle::IsBlocked(absl::string_view source) {
+  if (source.empty()) return false;
+  const std::string key = crypto::Sha256(source);
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = entries_.find(key);
+  return found != entries_.end() && clock_.NowMonotonicMs() < found->second.blocked_until_ms;
+}
+
+void SourceThrottle::EraseLocked(const std::string& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return;
+  by_age_.erase(found->second.place);
+  entries_.erase(found);
+}
+
+std::string SourceOfPeer(absl::string_view peer) {
+  const bool is_ip = absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:");
+  const size_t port = peer.rfind(':');
+  if (!is_ip || port < 6) return "";
+  const absl::string_view host = peer.substr(0, port);
+  if (absl::StartsWith(host, "ipv4:127.") || host == "ipv6:[::1]" || host == "ipv6:%5B::1%5D") {
+    return "";
+  }
+  return std::string(host);
+}
+
+}  // namespace blindcart::broker
