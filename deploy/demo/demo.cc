@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "crypto/key_file.h"
 #include "deploy/demo/example_shop.h"
 #include "deploy/demo/views.h"
 #include "services/common/files.h"
@@ -54,29 +53,11 @@ absl::StatusOr<std::unique_ptr<Demo>> Demo::Create(const std::string& folder) {
 
 absl::Status Demo::StartBrokerAndRecorder() {
   Headline("A broker");
-  auto market = testing::Marketplace::Create(folder_);
-  if (!market.ok()) return market.status();
-  market_ = *std::move(market);
-  const absl::Status started = market_->StartBroker();
-  if (!started.ok()) return started;
-  Say(absl::StrCat("The broker runs as process ", market_->broker()->pid(), " and listens on ",
-                   market_->broker_address(), " (TLS 1.3)."));
-
-  auto broker = crypto::LoadIdentity(market_->broker_dir() + "/keys", market_->kPassphrase);
-  if (!broker.ok()) return broker.status();
-  identities_.push_back(std::make_unique<crypto::Identity>(*std::move(broker)));
-  testing::Interposer::Options options;
-  options.broker = identities_.back().get();
-  options.upstream_address = market_->broker_address();
-  auto certificate = ReadFile(market_->broker_dir() + "/tls/certificate.pem");
-  auto private_key = ReadFile(market_->broker_dir() + "/tls/private_key.pem");
-  if (!certificate.ok()) return certificate.status();
-  if (!private_key.ok()) return private_key.status();
-  options.upstream_root_pem = *certificate;
-  options.tls = {*certificate, *private_key};
-  auto recorder = testing::Interposer::Start(options);
-  if (!recorder.ok()) return recorder.status();
-  recorder_ = *std::move(recorder);
+  auto parties = testing::InterposedMarketplace::Create(folder_);
+  if (!parties.ok()) return parties.status();
+  parties_ = *std::move(parties);
+  Say(absl::StrCat("The broker runs as process ", market().broker()->pid(), " and listens on ",
+                   market().broker_address(), " (TLS 1.3)."));
   Say("So that you can see later what a broker sees, a recorder that was lent the broker's own "
       "keys\n"
       "stands in front of it: it opens all that a broker can open, and writes it down.");
@@ -89,22 +70,15 @@ absl::Status Demo::OpenShops() {
   const absl::Status made = MakePrivateDirectory(goods);
   if (!made.ok()) return made;
   for (const ExampleShop& shop : ExampleShops()) {
-    absl::Status status = market_->AddMerchant(shop.name, shop.account, recorder_->address());
-    if (!status.ok()) return status;
-    auto merchant =
-        crypto::LoadIdentity(market_->merchant_dir(shop.name) + "/keys", market_->kPassphrase);
-    if (!merchant.ok()) return merchant.status();
-    identities_.push_back(std::make_unique<crypto::Identity>(*std::move(merchant)));
-    recorder_->LendMerchant(*identities_.back());
-    status = market_->StartMerchant(shop.name);
+    const absl::Status status = parties_->AddMerchant(shop.name, shop.account);
     if (!status.ok()) return status;
     for (const ExampleProduct& product : shop.products) {
       auto spec = MakeGoods(goods, product);
       if (!spec.ok()) return spec.status();
-      auto id = market_->AddProduct(shop.name, *spec);
+      auto id = market().AddProduct(shop.name, *spec);
       if (!id.ok()) return id.status();
     }
-    Say(absl::StrCat(shop.name, " runs as process ", market_->merchant(shop.name)->pid(),
+    Say(absl::StrCat(shop.name, " runs as process ", market().merchant(shop.name)->pid(),
                      ", sells ", shop.products.size(), " products and opens no network port."));
   }
   return absl::OkStatus();
@@ -115,18 +89,11 @@ absl::Status Demo::EnrolCustomers() {
   for (const testing::CustomerSpec& customer :
        {testing::CustomerSpec{kAlice, "violet umbrella 7", "1001", "2468", "120.00"},
         testing::CustomerSpec{kBob, "paper lantern 3", "1002", "1357", "5.00"}}) {
-    absl::Status status = market_->AddCustomer(customer, recorder_->address());
-    if (!status.ok()) return status;
-    auto identity =
-        crypto::LoadIdentity(market_->agent_dir(customer.username) + "/keys", market_->kPassphrase);
-    if (!identity.ok()) return identity.status();
-    identities_.push_back(std::make_unique<crypto::Identity>(*std::move(identity)));
-    recorder_->LendCustomer(customer.username, *identities_.back());
-    status = market_->StartAgent(customer.username);
+    const absl::Status status = parties_->AddCustomer(customer);
     if (!status.ok()) return status;
     Say(absl::StrCat(customer.username, " is enrolled with account ", customer.account,
                      " and a balance of ", customer.balance, " EUR; the agent runs as process ",
-                     market_->agent(customer.username)->pid(), "."));
+                     market().agent(customer.username)->pid(), "."));
   }
   return absl::OkStatus();
 }
@@ -145,7 +112,7 @@ absl::Status Demo::Walk() {
 absl::Status Demo::WrongPassword() {
   Headline("A wrong password is refused");
   return Show(kAlice,
-              {"login", "--username", kAlice, "--password-file", market_->password_file(kBob)},
+              {"login", "--username", kAlice, "--password-file", market().password_file(kBob)},
               kExitLoginFailed);
 }
 
@@ -155,18 +122,18 @@ absl::Status Demo::LoginAndPinShops() {
     // After a failed login the broker makes an account wait a little; the agent says how long.
     absl::Status status;
     for (int attempt = 0; attempt < 200; ++attempt) {
-      status = market_->Login(customer);
+      status = market().Login(customer);
       if (status.ok()) break;
     }
     if (!status.ok()) return status;
     Say(absl::StrCat("$ blindcart login --username ", customer, "\nlogged in as ", customer));
   }
   for (const ExampleShop& shop : ExampleShops()) {
-    auto link = market_->ShopLink(shop.name);
+    auto link = market().ShopLink(shop.name);
     if (!link.ok()) return link.status();
     absl::Status status = Show(kAlice, {"add-shop", *link});
     if (!status.ok()) return status;
-    status = market_->WaitUntilOnline(kAlice, shop.name);
+    status = market().WaitUntilOnline(kAlice, shop.name);
     if (!status.ok()) return status;
   }
   return Show(kAlice, {"shops"});
@@ -193,8 +160,8 @@ absl::Status Demo::PayWithoutMoney() {
   auto order = Checkout(kBob, "Nocturnes for a small room");
   if (!order.ok()) return order.status();
   const absl::Status status = Show(kBob,
-                                   {"pay", *order, "--account", market_->customer(kBob).account,
-                                    "--pin-file", market_->pin_file(kBob)},
+                                   {"pay", *order, "--account", market().customer(kBob).account,
+                                    "--pin-file", market().pin_file(kBob)},
                                    kExitBusinessRefusal);
   if (!status.ok()) return status;
   return Show(kBob, {"balance"});
@@ -202,12 +169,12 @@ absl::Status Demo::PayWithoutMoney() {
 
 absl::Status Demo::Purchase() {
   Headline("Alice buys a book");
-  recorder_->recording().Clear();
+  recording().Clear();
   auto order = Checkout(kAlice, kBookTitle);
   if (!order.ok()) return order.status();
   bought_order_ = *order;
-  const std::vector<std::string> account = {"--account", market_->customer(kAlice).account,
-                                            "--pin-file", market_->pin_file(kAlice)};
+  const std::vector<std::string> account = {"--account", market().customer(kAlice).account,
+                                            "--pin-file", market().pin_file(kAlice)};
   std::vector<std::string> pay = {"pay", *order};
   pay.insert(pay.end(), account.begin(), account.end());
   absl::Status status = Show(kAlice, pay);
@@ -235,7 +202,7 @@ absl::Status Demo::CheckAndFetchAgain() {
 
 absl::Status Demo::AuditBooks() {
   Headline("The broker's books balance");
-  auto output = market_->BrokerCommand({"audit"});
+  auto output = market().BrokerCommand({"audit"});
   if (!output.ok()) return output.status();
   std::cout << "$ broker audit\n" << output->out << output->err;
   if (output->exit_code != 0) return absl::InternalError("the audit found something wrong");
@@ -257,33 +224,29 @@ absl::Status Demo::ShowViews() {
   testing::Haystack broker;
   testing::Haystack merchant;
   testing::Haystack customer;
-  for (const auto& [haystack, path] : {std::pair{&broker, market_->broker_dir()},
-                                       std::pair{&merchant, market_->merchant_dir("quiet-books")},
-                                       std::pair{&customer, market_->agent_dir(kAlice)}}) {
+  for (const auto& [haystack, path] : {std::pair{&broker, market().broker_dir()},
+                                       std::pair{&merchant, market().merchant_dir("quiet-books")},
+                                       std::pair{&customer, market().agent_dir(kAlice)}}) {
     const absl::Status added = haystack->AddPath(path);
     if (!added.ok()) return added;
   }
-  const std::vector<testing::Recorded> traffic = recorder_->recording().All();
+  const std::vector<testing::Recorded> traffic = recording().All();
   for (const testing::Recorded& recorded : traffic) {
     broker.AddBytes("traffic", recorded.bytes);
     if (recorded.leg == testing::Leg::kToMerchant) merchant.AddBytes("traffic", recorded.bytes);
   }
-  broker.AddBytes("log", market_->broker()->err());
-  merchant.AddBytes("log", market_->merchant("quiet-books")->err());
+  broker.AddBytes("log", market().broker()->err());
+  merchant.AddBytes("log", market().merchant("quiet-books")->err());
 
-  const std::string account = market_->customer(kAlice).account;
+  const std::string account = market().customer(kAlice).account;
+  const std::string fingerprint = parties_->customer(kAlice).public_identity().fingerprint();
   const std::string product_id = purchase["product_id_hex"];
   const std::string hash = purchase["content_sha256_hex"];
   const std::string commitment = purchase["commitment_hex"];
   const std::vector<Fact> facts = {
       {"who bought", kAlice, kAlice},
-      {"buyer's key",
-       "fingerprint " +
-           absl::BytesToHexString(
-               identities_[identities_.size() - 2]->public_identity().fingerprint())
-               .substr(0, 8) +
-           "...",
-       identities_[identities_.size() - 2]->public_identity().fingerprint()},
+      {"buyer's key", absl::StrCat("fingerprint ", absl::BytesToHexString(fingerprint)),
+       fingerprint},
       {"buyer's account", account, account},
       {"the shop", "quiet-books", "quiet-books"},
       {"order id", bought_order_, absl::HexStringToBytes(bought_order_)},
@@ -321,13 +284,13 @@ void Demo::PrintCommandsToTry() const {
   Headline("Everything keeps running. Try, in another terminal");
   const std::string cli = "bazel run //clients:blindcart -- --socket ";
   Say(absl::StrCat(
-      cli, market_->agent_socket(kAlice), " browse quiet-books\n", cli,
-      market_->agent_socket(kAlice), " search piano\n", cli, market_->agent_socket(kAlice),
-      " buy ID --account 1001   (PIN: ", market_->customer(kAlice).pin, ")\n", cli,
-      market_->agent_socket(kAlice), " purchases\n",
-      "bazel run //services:merchant -- orders --data-dir ", market_->merchant_dir("quiet-books"),
-      "\n", "bazel run //services:broker -- list orders --data-dir ", market_->broker_dir(),
-      "\n\nThe pass phrase of every key here is \"", market_->kPassphrase,
+      cli, market().agent_socket(kAlice), " browse quiet-books\n", cli,
+      market().agent_socket(kAlice), " search piano\n", cli, market().agent_socket(kAlice),
+      " buy ID --account 1001   (PIN: ", market().customer(kAlice).pin, ")\n", cli,
+      market().agent_socket(kAlice), " purchases\n",
+      "bazel run //services:merchant -- orders --data-dir ", market().merchant_dir("quiet-books"),
+      "\n", "bazel run //services:broker -- list orders --data-dir ", market().broker_dir(),
+      "\n\nThe pass phrase of every key here is \"", market().kPassphrase,
       "\". Ctrl-C stops everything and removes it."));
 }
 
@@ -336,7 +299,7 @@ absl::Status Demo::Show(const std::string& username, const std::vector<std::stri
   const std::string typed =
       absl::StrReplaceAll(absl::StrJoin(arguments, " "), {{folder_ + "/", ""}});
   std::cout << "\n" << username << "$ blindcart " << typed << std::endl;
-  testing::Command command = market_->CliCommand(username, arguments);
+  testing::Command command = market().CliCommand(username, arguments);
   command.shared_output = true;  // So that a terminal shows a progress bar that moves.
   auto output = testing::RunToEnd(command);
   if (!output.ok()) return output.status();
@@ -350,7 +313,7 @@ absl::Status Demo::Show(const std::string& username, const std::vector<std::stri
 
 absl::StatusOr<std::string> Demo::Ask(const std::string& username,
                                       const std::vector<std::string>& arguments) {
-  return market_->CliJson(username, arguments);
+  return market().CliJson(username, arguments);
 }
 
 absl::StatusOr<std::string> Demo::ProductId(const std::string& username, const std::string& title) {

@@ -9,9 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "crypto/identity.h"
-#include "tests/support/interposer.h"
-#include "tests/support/marketplace.h"
+#include "tests/support/interposed_marketplace.h"
 
 namespace blindcart::demo {
 
@@ -54,11 +52,11 @@ class Demo {
   // Checks a product out, showing it; the order's id.
   absl::StatusOr<std::string> Checkout(const std::string& username, const std::string& title);
 
+  testing::Marketplace& market() const { return parties_->market(); }
+  testing::Recording& recording() const { return parties_->interposer().recording(); }
+
   std::string folder_;
-  std::unique_ptr<testing::Marketplace> market_;
-  // Before the recorder, which uses them.
-  std::vector<std::unique_ptr<crypto::Identity>> identities_;
-  std::unique_ptr<testing::Interposer> recorder_;
+  std::unique_ptr<testing::InterposedMarketplace> parties_;
   std::string bought_order_;
 };
 
