@@ -101,10 +101,11 @@ void SetCommonServerArguments(grpc::ServerBuilder& builder, const ServerRunner::
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
 }
 
-grpc::ChannelArguments ClientArguments(const std::string& purpose) {
+// An argument that is set twice keeps its first value, so the size is set here alone.
+grpc::ChannelArguments ClientArguments(const std::string& purpose, int max_message_bytes) {
   grpc::ChannelArguments arguments;
-  arguments.SetMaxReceiveMessageSize(kMaxGrpcMessageBytes);
-  arguments.SetMaxSendMessageSize(kMaxGrpcMessageBytes);
+  arguments.SetMaxReceiveMessageSize(max_message_bytes);
+  arguments.SetMaxSendMessageSize(max_message_bytes);
   arguments.SetCompressionAlgorithm(GRPC_COMPRESS_NONE);
   arguments.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   arguments.SetInt(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
@@ -204,7 +205,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
                                                           bool plain_tcp,
                                                           const std::string& purpose) {
   AllowOnlyTls13();
-  grpc::ChannelArguments arguments = ClientArguments(purpose);
+  grpc::ChannelArguments arguments = ClientArguments(purpose, kMaxGrpcMessageBytes);
   if (IsUnixAddress(address)) {
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
   }
@@ -229,10 +230,9 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
 }
 
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {
-  grpc::ChannelArguments arguments = ClientArguments("local");
-  arguments.SetMaxReceiveMessageSize(kMaxLocalMessageBytes);
   return grpc::CreateCustomChannel(absl::StrCat(kUnixPrefix, socket_path),
-                                   grpc::InsecureChannelCredentials(), arguments);
+                                   grpc::InsecureChannelCredentials(),
+                                   ClientArguments("local", kMaxLocalMessageBytes));
 }
 
 void BlockTerminationSignals() {
