@@ -50,7 +50,7 @@ int main(int argc, char** argv) {
   app.add_option("--socket", context.options().socket, "The agent's Unix socket")
       ->envname("BLINDCART_AGENT_SOCKET");
   app.add_flag("--json", context.options().json, "Print JSON, for scripts");
-  app.require_subcommand(1);
+  app.require_subcommand(0, 1);
   app.footer(kFooter);
   AddSessionCommands(app, chosen);
   AddShopCommands(app, chosen);
@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
 
   try {
     app.parse(argc, argv);
+    if (chosen == nullptr) throw CLI::RequiredError("A command");
     return static_cast<int>(chosen(context));
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(e);
