@@ -12,6 +12,7 @@
 #include "proto/frame.pb.h"
 #include "proto/handshake.pb.h"
 #include "protocol/testing/by_hand.h"
+#include "protocol/testing/flip_bit.h"
 
 namespace blindcart::protocol {
 namespace {
@@ -143,7 +144,7 @@ void FlipEveryByte(int index, std::string* (HandshakeMessage::*field)(), size_t 
     ExpectRefused(Shuttle([&](int i, HandshakeMessage* message) {
                     if (i != index) return;
                     ASSERT_EQ((message->*field)()->size(), size);
-                    (*(message->*field)())[at] ^= static_cast<char>(1 << (at % 8));
+                    FlipBit(*(message->*field)(), at);
                   }),
                   index);
   }

@@ -16,6 +16,7 @@
 #include "proto/frame.pb.h"
 #include "protocol/testing/channel_test_peer.h"
 #include "protocol/testing/fake_clock.h"
+#include "protocol/testing/flip_bit.h"
 
 namespace blindcart::protocol {
 namespace {
@@ -172,12 +173,12 @@ TEST_F(ChannelTest, EveryFlippedByteIsRefused) {
   }
   for (size_t at = 0; at < frame.ciphertext().size(); ++at) {
     v1::Frame altered = frame;
-    (*altered.mutable_ciphertext())[at] ^= static_cast<char>(1 << (at % 8));
+    FlipBit(*altered.mutable_ciphertext(), at);
     refused(altered, RefusalReason::kMac);
   }
   for (size_t at = 0; at < frame.mac().size(); ++at) {
     v1::Frame altered = frame;
-    (*altered.mutable_mac())[at] ^= static_cast<char>(1 << (at % 8));
+    FlipBit(*altered.mutable_mac(), at);
     refused(altered, RefusalReason::kMac);
   }
   Ends ends(clock_);
@@ -345,7 +346,7 @@ TEST_F(ChannelTest, RefusesStaleAndFutureFrames) {
     Ends ends(clock_);
     std::string envelope = EnvelopeBytes(sent_at_ms, {"m"});
     // Protobuf leaves a zero out.
-    if (sent_at_ms == 0) envelope = std::string("\x08\0", 2) + envelope;
+    if (sent_at_ms == 0) envelope.insert(0, std::string("\x08\0", 2));
     ExpectRefused(ends.responder(), Forge('i', Role::kInitiator, 0, Padded(envelope)),
                   RefusalReason::kStale);
   }
@@ -628,8 +629,8 @@ TEST_F(ChannelTest, TakesWholeKeysAndBucketsOnly) {
 TEST_F(ChannelTest, OneThreadSealsWhileAnotherOpens) {
   constexpr int kFrames = 2'000;
   Ends ends(clock_);
-  std::vector<v1::Frame> inbound;
-  for (int i = 0; i < kFrames; ++i) inbound.push_back(Seal(ends.responder(), {"in"}));
+  std::vector<v1::Frame> inbound(kFrames);
+  for (v1::Frame& frame : inbound) frame = Seal(ends.responder(), {"in"});
   std::vector<v1::Frame> outbound(kFrames);
   int opened = 0;
   std::thread opener([&] {

@@ -11,6 +11,7 @@
 #include "proto/frame.pb.h"
 #include "proto/handshake.pb.h"
 #include "protocol/testing/by_hand.h"
+#include "protocol/testing/flip_bit.h"
 
 namespace blindcart::protocol {
 namespace {
@@ -159,7 +160,7 @@ void FlipEveryByte(int index, std::string* (HandshakeMessage::*field)(), size_t 
     ExpectRefused(Shuttle([&](int i, HandshakeMessage* message) {
                     if (i != index) return;
                     ASSERT_EQ((message->*field)()->size(), size);
-                    (*(message->*field)())[at] ^= static_cast<char>(1 << (at % 8));
+                    FlipBit(*(message->*field)(), at);
                   }),
                   index);
   }

@@ -13,6 +13,7 @@
 #include "proto/handshake.pb.h"
 #include "proto/shop.pb.h"
 #include "protocol/testing/by_hand.h"
+#include "protocol/testing/flip_bit.h"
 
 namespace blindcart::protocol {
 namespace {
@@ -145,7 +146,7 @@ void FlipEveryByteOfHello(std::string ShopCustomer::Hello::*field, size_t size) 
     Relay relay;
     relay.hello = [&](ShopCustomer::Hello* hello) {
       ASSERT_EQ((hello->*field).size(), size);
-      (hello->*field)[at] ^= static_cast<char>(1 << (at % 8));
+      FlipBit(hello->*field, at);
     };
     ExpectCustomerRefuses(Shuttle(relay));
   }
@@ -170,7 +171,7 @@ TEST(ShopHandshakeTest, EveryFlippedByteOfTheAnswerIsRefused) {
       relay.answer = [&](ShopAnswer* answer) {
         std::string* field = (answer->*fields[i].first)();
         ASSERT_EQ(field->size(), fields[i].second);
-        (*field)[at] ^= static_cast<char>(1 << (at % 8));
+        FlipBit(*field, at);
       };
       const Outcome outcome = Shuttle(relay);
       ExpectCustomerRefuses(outcome);
