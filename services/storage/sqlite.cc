@@ -219,7 +219,7 @@ absl::Status SqliteDatabase::Configure(const SqliteOptions& options) {
       "PRAGMA foreign_keys = ON;"
       "PRAGMA synchronous = FULL;"
       "PRAGMA cache_size = -",
-      options.cache_kib, ";");
+      options.cache_kib, "; PRAGMA wal_autocheckpoint = ", options.checkpoint_pages, ";");
   absl::Status set = Execute(pragmas.c_str());
   if (!set.ok()) return set;
   SqliteStatement journal = Prepare("PRAGMA journal_mode = WAL");

@@ -37,6 +37,8 @@ namespace blindcart::storage {
 struct SqliteOptions {
   int busy_timeout_ms = 5000;  // how long to wait for another connection's write
   int cache_kib = 16 * 1024;   // page cache of this connection
+  // A commit that finds this many pages (of 4 KiB) in the log moves them into the database file.
+  int checkpoint_pages = 1000;
 };
 
 namespace internal {
