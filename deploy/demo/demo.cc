@@ -239,14 +239,11 @@ absl::Status Demo::ShowViews() {
   merchant.AddBytes("log", market().merchant("quiet-books")->err());
 
   const std::string account = market().customer(kAlice).account;
-  const std::string fingerprint = parties_->customer(kAlice).public_identity().fingerprint();
   const std::string product_id = purchase["product_id_hex"];
   const std::string hash = purchase["content_sha256_hex"];
   const std::string commitment = purchase["commitment_hex"];
   const std::vector<Fact> facts = {
       {"who bought", kAlice, kAlice},
-      {"buyer's key", absl::StrCat("fingerprint ", absl::BytesToHexString(fingerprint)),
-       fingerprint},
       {"buyer's account", account, account},
       {"the shop", "quiet-books", "quiet-books"},
       {"order id", bought_order_, absl::HexStringToBytes(bought_order_)},
@@ -262,9 +259,8 @@ absl::Status Demo::ShowViews() {
              facts,
              {{"the broker", &broker}, {"the merchant", &merchant}, {"the customer", &customer}});
   std::cout
-      << "\nThe price of " << purchase["price_minor"].dump()
-      << " cents and the total are known to all three: the\n"
-      << "broker moves the money. See \"What is not hidden\" in the README.\n"
+      << "\nPrice and total are known to all three: the broker moves the money. See \"What is not\n"
+      << "hidden\" in the README.\n"
       << "\nThe broker's traffic, beginning with that purchase, as the broker can read it:\n\n"
       << BrokerTraffic(
              {traffic.begin(),

@@ -102,7 +102,7 @@ absl::Status CheckListen(const v1::BrokerConfig& config) {
 DataPaths::DataPaths(const std::string& data_dir)
     : config(ResolvePath(data_dir, "broker.textproto")),
       card(ResolvePath(data_dir, "broker.card")),
-      identity_dir(ResolvePath(data_dir, "keys")),
+      identity_dir(ResolvePath(data_dir, "identity")),
       tls_dir(ResolvePath(data_dir, "tls")),
       tls_certificate(ResolvePath(data_dir, "tls/certificate.pem")),
       tls_key(ResolvePath(data_dir, "tls/private_key.pem")),

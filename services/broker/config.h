@@ -20,7 +20,7 @@ struct DataPaths {
   explicit DataPaths(const std::string& data_dir);
   std::string config;           // broker.textproto
   std::string card;             // broker.card
-  std::string identity_dir;     // keys/, see crypto/key_file.h
+  std::string identity_dir;     // identity/, see crypto/key_file.h
   std::string tls_dir;          // tls/
   std::string tls_certificate;  // tls/certificate.pem
   std::string tls_key;          // tls/private_key.pem

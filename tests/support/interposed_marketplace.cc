@@ -9,7 +9,7 @@ namespace blindcart::testing {
 namespace {
 
 absl::StatusOr<std::unique_ptr<crypto::Identity>> Load(const std::string& data_dir) {
-  auto identity = crypto::LoadIdentity(data_dir + "/keys", Marketplace::kPassphrase);
+  auto identity = crypto::LoadIdentity(data_dir + "/identity", Marketplace::kPassphrase);
   if (!identity.ok()) return identity.status();
   return std::make_unique<crypto::Identity>(*std::move(identity));
 }

@@ -1,5 +1,6 @@
 #include "tests/support/interposer.h"
 
+#include <condition_variable>
 #include <utility>
 
 #include <grpcpp/grpcpp.h>
@@ -118,6 +119,42 @@ struct InterposerState {
     return hooks;
   }
 
+  // Every link's handler holds one of these, so that the end can wait for all of them.
+  class Presence {
+   public:
+    Presence(InterposerState& state, std::shared_ptr<Link> link) : state_(state) {
+      std::lock_guard<std::mutex> lock(state_.mutex);
+      ++state_.open_links;
+      state_.links.push_back(std::move(link));
+    }
+    ~Presence() {
+      std::lock_guard<std::mutex> lock(state_.mutex);
+      --state_.open_links;
+      state_.changed.notify_all();
+    }
+    Presence(const Presence&) = delete;
+    Presence& operator=(const Presence&) = delete;
+
+   private:
+    InterposerState& state_;
+  };
+  int open_links = 0;
+  std::vector<std::weak_ptr<Link>> links;
+  std::condition_variable changed;
+
+  void CloseAll() {
+    std::unique_lock<std::mutex> lock(mutex);
+    std::vector<std::weak_ptr<Link>> open;
+    open.swap(links);
+    lock.unlock();
+    for (const std::weak_ptr<Link>& weak : open) {
+      if (auto link = weak.lock()) link->Close(absl::UnavailableError("the interposer stops"));
+    }
+    server->Shutdown(/*grace_ms=*/0);
+    lock.lock();
+    changed.wait(lock, [this] { return open_links == 0; });
+  }
+
   // Records, applies the hook and passes on.
   template <typename Message>
   void PassOn(Leg leg, const Hook<Message>& hook, const std::string& bytes, bool upstream,
@@ -178,6 +215,7 @@ class UpstreamCustomer : public LinkHandler {
   InterposerState& state_;
   std::shared_ptr<Bridge> bridge_;
   std::shared_ptr<Link> link_;
+  const InterposerState::Presence presence_{state_, link_};
   protocol::CustomerLogin login_;
   const std::string first_message_;
 };
@@ -233,6 +271,7 @@ class DownstreamCustomer : public LinkHandler {
  private:
   InterposerState& state_;
   std::shared_ptr<Link> link_;
+  const InterposerState::Presence presence_{state_, link_};
   std::shared_ptr<Bridge> bridge_ = std::make_shared<Bridge>();
   protocol::BrokerLogin login_;
   std::string username_;
@@ -279,6 +318,7 @@ class UpstreamMerchant : public LinkHandler {
   InterposerState& state_;
   std::shared_ptr<Bridge> bridge_;
   std::shared_ptr<Link> link_;
+  const InterposerState::Presence presence_{state_, link_};
   protocol::MerchantSide handshake_;
   bool answered_ = false;
 };
@@ -329,6 +369,7 @@ class DownstreamMerchant : public LinkHandler {
  private:
   InterposerState& state_;
   std::shared_ptr<Link> link_;
+  const InterposerState::Presence presence_{state_, link_};
   std::shared_ptr<Bridge> bridge_ = std::make_shared<Bridge>();
   protocol::BrokerSide handshake_;
   const crypto::Identity* merchant_ = nullptr;
@@ -421,7 +462,7 @@ absl::StatusOr<std::unique_ptr<Interposer>> Interposer::Start(Options options) {
 }
 
 Interposer::Interposer(std::unique_ptr<InterposerState> state) : state_(std::move(state)) {}
-Interposer::~Interposer() { state_->server->Shutdown(/*grace_ms=*/0); }
+Interposer::~Interposer() { state_->CloseAll(); }
 
 const std::string& Interposer::address() const { return state_->server->addresses().front(); }
 

@@ -158,6 +158,9 @@ absl::StatusOr<std::string> Marketplace::AddProduct(const std::string& merchant,
   if (product.stock.has_value()) {
     arguments = Join(arguments, {"--stock", absl::StrCat(*product.stock)});
   }
+  if (!product.replace_id.empty()) {
+    arguments = Join(arguments, {"--replace", product.replace_id});
+  }
   const absl::StatusOr<Output> output = MerchantCommand(merchant, arguments);
   const absl::Status status = Expect(output, "add-product");
   if (!status.ok()) return status;
@@ -234,9 +237,20 @@ absl::StatusOr<std::string> Marketplace::CliJson(const std::string& username,
 }
 
 absl::Status Marketplace::Login(const std::string& username) {
+  const std::string& name = customer(username).username;
   return Expect(
-      Cli(username, {"login", "--username", username, "--password-file", password_file(username)}),
+      Cli(username, {"login", "--username", name, "--password-file", password_file(name)}),
       "login");
+}
+
+absl::Status Marketplace::CopyAgent(const std::string& username, const std::string& copy) {
+  std::error_code error;
+  std::filesystem::remove(agent_socket(username), error);  // What a killed agent left: no file.
+  std::filesystem::copy(agent_dir(username), agent_dir(copy),
+                        std::filesystem::copy_options::recursive, error);
+  if (error) return absl::UnavailableError(absl::StrCat("copying an agent: ", error.message()));
+  customers_[copy] = customer(username);
+  return absl::OkStatus();
 }
 
 const CustomerSpec& Marketplace::customer(const std::string& username) const {

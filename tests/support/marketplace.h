@@ -38,6 +38,7 @@ struct ProductSpec {
   std::string picture_path;
   std::string format = "pdf";
   absl::optional<int64_t> stock;
+  std::string replace_id;  // Set: a new version of this product.
 };
 
 class Marketplace {
@@ -89,6 +90,9 @@ class Marketplace {
                                       std::vector<std::string> arguments,
                                       int expected_exit_code = 0);
   absl::Status Login(const std::string& username);
+  // Another machine of the same customer: a copy of the agent's folder, under the name `copy`. The
+  // original's agent must not run meanwhile.
+  absl::Status CopyAgent(const std::string& username, const std::string& copy);
   const CustomerSpec& customer(const std::string& username) const;
   // Files that hold a customer's password and PIN, for --password-file and --pin-file.
   std::string password_file(const std::string& username) const;

@@ -15,7 +15,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/types/optional.h"
 
 extern char** environ;
 
@@ -134,24 +134,36 @@ void Process::ReadOutput() {
 }
 
 absl::StatusOr<std::string> Process::WaitForLine(const std::string& prefix, int timeout_ms) {
+  absl::StatusOr<std::string> line = WaitForLineThat(
+      [&](const std::string& candidate) { return absl::StartsWith(candidate, prefix); },
+      timeout_ms);
+  if (line.ok()) return line;
+  return absl::Status(line.status().code(),
+                      absl::StrCat("no line \"", prefix, "\"; ", line.status().message()));
+}
+
+absl::StatusOr<std::string> Process::WaitForLineThat(
+    const std::function<bool(const std::string& line)>& wanted, int timeout_ms) {
   std::unique_lock<std::mutex> lock(mutex_);
-  std::string found;
+  absl::optional<std::string> found;
+  size_t looked_at = 0;
   const bool in_time = changed_.wait_for(lock, milliseconds(timeout_ms), [&] {
-    const size_t complete = out_.rfind('\n');
-    if (complete != std::string::npos) {
-      for (absl::string_view line : absl::StrSplit(out_.substr(0, complete), '\n')) {
-        if (absl::StartsWith(line, prefix)) {
-          found = std::string(line);
-          return true;
-        }
+    for (size_t end = out_.find('\n', looked_at); end != std::string::npos;
+         end = out_.find('\n', looked_at)) {
+      std::string line = out_.substr(looked_at, end - looked_at);
+      looked_at = end + 1;
+      if (wanted(line)) {
+        found = std::move(line);
+        return true;
       }
     }
     return output_ended_;
   });
-  if (!found.empty()) return found;
+  if (found.has_value()) return *std::move(found);
   return absl::Status(
       in_time ? absl::StatusCode::kUnavailable : absl::StatusCode::kDeadlineExceeded,
-      absl::StrCat("no line \"", prefix, "\"; exit code ", exit_code_, "; it said: ", out_, err_));
+      absl::StrCat("the line waited for did not come; exit code ", exit_code_, "; it said: ", out_,
+                   err_));
 }
 
 absl::StatusOr<int> Process::Wait(int timeout_ms) {
@@ -194,14 +206,30 @@ std::string Process::err() const {
 }
 
 absl::StatusOr<Output> RunToEnd(const Command& command, int timeout_ms) {
-  absl::StatusOr<std::unique_ptr<Process>> process = Process::Start(command);
-  if (!process.ok()) return process.status();
-  absl::StatusOr<int> exit_code = (*process)->Wait(timeout_ms);
-  if (!exit_code.ok()) {
-    return absl::DeadlineExceededError(absl::StrCat(
-        command.program, " took too long; it said: ", (*process)->out(), (*process)->err()));
+  absl::StatusOr<std::vector<Output>> outputs = RunAllToEnd({command}, timeout_ms);
+  if (!outputs.ok()) return outputs.status();
+  return std::move(outputs->front());
+}
+
+absl::StatusOr<std::vector<Output>> RunAllToEnd(const std::vector<Command>& commands,
+                                                int timeout_ms) {
+  std::vector<std::unique_ptr<Process>> processes;
+  for (const Command& command : commands) {
+    absl::StatusOr<std::unique_ptr<Process>> process = Process::Start(command);
+    if (!process.ok()) return process.status();
+    processes.push_back(*std::move(process));
   }
-  return Output{*exit_code, (*process)->out(), (*process)->err()};
+  std::vector<Output> outputs;
+  for (size_t i = 0; i < processes.size(); ++i) {
+    absl::StatusOr<int> exit_code = processes[i]->Wait(timeout_ms);
+    if (!exit_code.ok()) {
+      return absl::DeadlineExceededError(
+          absl::StrCat(commands[i].program, " took too long; it said: ", processes[i]->out(),
+                       processes[i]->err()));
+    }
+    outputs.push_back({*exit_code, processes[i]->out(), processes[i]->err()});
+  }
+  return outputs;
 }
 
 }  // namespace blindcart::testing

@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include <condition_variable>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -37,6 +38,9 @@ struct Output {
 
 // Runs to the end. DeadlineExceeded (the child is killed) after `timeout_ms`.
 absl::StatusOr<Output> RunToEnd(const Command& command, int timeout_ms = 120'000);
+// Runs all of them at once, each to its end; their outputs in the same order.
+absl::StatusOr<std::vector<Output>> RunAllToEnd(const std::vector<Command>& commands,
+                                                int timeout_ms = 120'000);
 
 class Process {
  public:
@@ -48,6 +52,9 @@ class Process {
   // Waits for a line of standard output that begins with `prefix` and returns it whole. An error
   // holds what the child wrote to standard error.
   absl::StatusOr<std::string> WaitForLine(const std::string& prefix, int timeout_ms = 60'000);
+  // The same for the first line that `wanted` says yes to; called under this object's lock.
+  absl::StatusOr<std::string> WaitForLineThat(
+      const std::function<bool(const std::string& line)>& wanted, int timeout_ms = 60'000);
   // SIGTERM, then waits for the end; the exit code.
   absl::StatusOr<int> Terminate(int timeout_ms = 30'000);
   // SIGKILL, then waits for the end.
