@@ -129,7 +129,7 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
         if (const auto self = weak.lock()) self->OnLinkClosed(login_number);
       });
   lock.lock();
-  absl::StatusOr<BrokerLink::LoginAnswer> answer = link.status();
+  absl::StatusOr<BrokerLink::LoginAnswer> answer = Unreachable();
   if (link.ok() && login_number == login_number_) {
     logging_in_ = *link;
     lock.unlock();
