@@ -1,0 +1,86 @@
+#include "services/broker/config.h"
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "services/common/files.h"
+
+namespace blindcart::broker {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
+  v1::BrokerConfig config = DefaultConfig();
+  config.add_listen("unix:/run/\"odd\" name.sock");
+  ASSERT_TRUE(CompleteConfig(&config).ok());
+  const std::string dir = ::testing::TempDir() + "/config-roundtrip";
+  ASSERT_TRUE(MakePrivateDirectory(dir).ok());
+  ASSERT_TRUE(WriteFileAtomically(DataPaths(dir).config, CommentedConfig(config), 0600, true).ok());
+  v1::BrokerConfig read;
+  ASSERT_TRUE(ReadTextProto(DataPaths(dir).config, &read).ok());
+  EXPECT_EQ(read.SerializeAsString(), config.SerializeAsString());
+  const absl::StatusOr<v1::BrokerConfig> loaded = LoadConfig(dir);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_THAT(DataPaths(loaded->data_dir()).database, HasSubstr("config-roundtrip"));
+}
+
+TEST(ConfigTest, FillsInWhatIsLeftOut) {
+  v1::BrokerConfig config = DefaultConfig();
+  config.clear_limits();
+  config.clear_log_level();
+  ASSERT_TRUE(CompleteConfig(&config).ok());
+  EXPECT_EQ(config.limits().SerializeAsString(), DefaultLimits().SerializeAsString());
+  EXPECT_EQ(config.log_level(), "info");
+}
+
+struct BadConfig {
+  const char* field;
+  void (*spoil)(v1::BrokerConfig*);
+};
+
+TEST(ConfigTest, RefusesEveryFieldOutOfBoundsAndNamesIt) {
+  const BadConfig kBad[] = {
+      {"listen", [](v1::BrokerConfig* c) { c->clear_listen(); }},
+      {"listen", [](v1::BrokerConfig* c) { c->add_listen("nonsense"); }},
+      {"currency", [](v1::BrokerConfig* c) { c->set_currency("euro"); }},
+      {"charge_basis_points", [](v1::BrokerConfig* c) { c->set_charge_basis_points(-1); }},
+      {"charge_basis_points", [](v1::BrokerConfig* c) { c->set_charge_basis_points(10'001); }},
+      {"charge_fixed_minor", [](v1::BrokerConfig* c) { c->set_charge_fixed_minor(-1); }},
+      {"charge_fixed_minor", [](v1::BrokerConfig* c) { c->set_charge_fixed_minor(INT64_MAX); }},
+      {"broker_account_number", [](v1::BrokerConfig* c) { c->set_broker_account_number("a b"); }},
+      {"broker_account_number",
+       [](v1::BrokerConfig* c) { c->set_broker_account_number(kExternalAccountNumber); }},
+      {"log_level", [](v1::BrokerConfig* c) { c->set_log_level("loud"); }},
+      {"limits.password_workers",
+       [](v1::BrokerConfig* c) { c->mutable_limits()->set_password_workers(-1); }},
+      {"limits.password_workers",
+       [](v1::BrokerConfig* c) { c->mutable_limits()->set_password_workers(65); }},
+      {"limits.max_order_lifetime_ms",
+       [](v1::BrokerConfig* c) { c->mutable_limits()->set_max_order_lifetime_ms(INT64_MAX); }},
+  };
+  for (const BadConfig& bad : kBad) {
+    v1::BrokerConfig config = DefaultConfig();
+    bad.spoil(&config);
+    const absl::Status status = CompleteConfig(&config);
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << bad.field;
+    EXPECT_THAT(std::string(status.message()), HasSubstr(bad.field));
+  }
+}
+
+TEST(ConfigTest, SaysHowToMakeABrokerWhereThereIsNone) {
+  const absl::StatusOr<v1::BrokerConfig> config = LoadConfig(::testing::TempDir() + "/nobody");
+  EXPECT_TRUE(absl::IsNotFound(config.status()));
+  EXPECT_THAT(std::string(config.status().message()), HasSubstr("broker init"));
+}
+
+TEST(ConfigTest, AccountNumbers) {
+  for (const char* good : {"1", "1001", "DE89370400440532013000", "A-1"}) {
+    EXPECT_TRUE(IsValidAccountNumber(good)) << good;
+  }
+  for (const char* bad : {"", "-1", "abc", "1 2", "12345678901234567890123456789012345", "1\n"}) {
+    EXPECT_FALSE(IsValidAccountNumber(bad)) << bad;
+  }
+}
+
+}  // namespace
+}  // namespace blindcart::broker
