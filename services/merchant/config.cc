@@ -109,7 +109,8 @@ absl::StatusOr<v1::MerchantConfig> LoadConfig(const std::string& data_dir) {
   if (!complete.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(paths.config, ": ", complete.message()));
   }
-  config.set_data_dir(ResolvePath(data_dir, config.data_dir()));
+  config.set_data_dir(config.data_dir() == "." ? data_dir
+                                               : ResolvePath(data_dir, config.data_dir()));
   config.set_admin_socket(ResolvePath(data_dir, config.admin_socket()));
   for (v1::BrokerContact& broker : *config.mutable_brokers()) {
     broker.set_card_path(ResolvePath(data_dir, broker.card_path()));

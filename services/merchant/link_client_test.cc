@@ -56,6 +56,11 @@ class LinkClientTest : public ::testing::Test {
         scheduler_, clock_, random_);
   }
 
+  ~LinkClientTest() override {
+    // A link lets go of its handler at its end.
+    for (const std::shared_ptr<FakeLink>& link : links_) link->handler.reset();
+  }
+
   void Pass(int64_t ms) {
     clock_.Advance(ms);
     scheduler_.Advance(ms);
