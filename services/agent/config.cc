@@ -1,5 +1,7 @@
 #include "services/agent/config.h"
 
+#include <filesystem>
+
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "protocol/shop_link.h"
@@ -67,10 +69,13 @@ absl::StatusOr<v1::AgentConfig> LoadConfig(const std::string& data_dir) {
   if (!complete.ok()) {
     return absl::InvalidArgumentError(absl::StrCat(paths.config, ": ", complete.message()));
   }
-  config.set_data_dir(ResolvePath(data_dir, config.data_dir()));
-  config.set_socket(ResolvePath(data_dir, config.socket()));
-  config.set_purchases_dir(ResolvePath(data_dir, config.purchases_dir()));
-  config.mutable_broker()->set_card_path(ResolvePath(data_dir, config.broker().card_path()));
+  // Absolute, since the command line that is told of them runs in another folder.
+  const std::string folder =
+      (std::filesystem::current_path() / data_dir).lexically_normal().string();
+  config.set_data_dir(ResolvePath(folder, config.data_dir()));
+  config.set_socket(ResolvePath(folder, config.socket()));
+  config.set_purchases_dir(ResolvePath(folder, config.purchases_dir()));
+  config.mutable_broker()->set_card_path(ResolvePath(folder, config.broker().card_path()));
   return config;
 }
 

@@ -29,7 +29,8 @@ v1::AgentConfig DefaultConfig(const std::string& broker_address, bool plain_tcp)
 // Fills in what is left out, then checks every field.
 absl::Status CompleteConfig(v1::AgentConfig* config);
 
-// Reads data_dir/agent.textproto; complete and checked, its paths resolved against data_dir.
+// Reads data_dir/agent.textproto; complete and checked, its paths resolved against data_dir
+// and absolute.
 absl::StatusOr<v1::AgentConfig> LoadConfig(const std::string& data_dir);
 
 // The file's text, each field explained.

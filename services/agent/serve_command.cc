@@ -1,7 +1,8 @@
 #include "services/agent/serve_command.h"
 
-#include <sys/types.h>
+#include <grpcpp/grpcpp.h>
 
+#include <chrono>
 #include <memory>
 #include <ostream>
 #include <utility>
@@ -36,7 +37,11 @@ constexpr size_t kDownloadWorkers = 4;
 constexpr size_t kMaxWaitingDownloads = 16;
 constexpr int kGraceMs = 2'000;
 
+// How long a channel that has just failed may take to come up before a login over it is tried.
+constexpr int kReconnectMs = 1'500;
+
 struct BrokerStubs {
+  std::shared_ptr<grpc::Channel> link_channel;
   std::unique_ptr<v1::Broker::Stub> link;
   std::unique_ptr<v1::Broker::Stub> goods;  // On a connection of its own.
 };
@@ -48,7 +53,16 @@ absl::StatusOr<BrokerStubs> Dial(const v1::BrokerContact& broker, const v1::Brok
   const absl::StatusOr<std::shared_ptr<grpc::Channel>> goods =
       DialBroker(broker.address(), card.tls_root_pem(), broker.plain_tcp(), "goods");
   if (!goods.ok()) return goods.status();
-  return BrokerStubs{v1::Broker::NewStub(*link), v1::Broker::NewStub(*goods)};
+  return BrokerStubs{*link, v1::Broker::NewStub(*link), v1::Broker::NewStub(*goods)};
+}
+
+// A channel that failed waits by itself before it tries again, and fails every call meanwhile. When
+// to try is the session's to say, so a dial makes it try now.
+void Reconnect(grpc::Channel& channel) {
+  if (channel.GetState(/*try_to_connect=*/true) != GRPC_CHANNEL_TRANSIENT_FAILURE) return;
+  grpc::experimental::ChannelResetConnectionBackoff(&channel);
+  channel.WaitForConnected(std::chrono::system_clock::now() +
+                           std::chrono::milliseconds(kReconnectMs));
 }
 
 // Links count into it until their streams have ended, which may be after the agent has.
@@ -93,6 +107,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   peer->clock = &protocol::SystemClock();
   peer->dial =
       [&stubs](const MakeLinkHandler& make_handler) -> absl::StatusOr<std::shared_ptr<Link>> {
+    Reconnect(*stubs->link_channel);
     return DialGrpcLink(*stubs->link, LinkKind::kCustomer, make_handler, Counters());
   };
   Agent::Dependencies dependencies;
