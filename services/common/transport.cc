@@ -24,6 +24,7 @@ namespace {
 constexpr char kUnixPrefix[] = "unix:";
 constexpr int kKeepaliveMs = 30'000;
 constexpr int kMinPingIntervalMs = 10'000;
+constexpr int kConnectTimeoutMs = 10'000;
 constexpr int kMaxMetadataBytes = 8 * 1024;
 
 // gRPC 1.51 offers no way to set a lowest TLS version. It does take a list of cipher suites for
@@ -113,7 +114,8 @@ grpc::ChannelArguments ClientArguments(const std::string& purpose, int max_messa
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 200);
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 200);
+  // Not a pause, whatever its name: how long one attempt may take before it is given up.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, kConnectTimeoutMs);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 5'000);
   // A proxy from the environment would see whom we talk to.
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
