@@ -33,8 +33,11 @@ absl::StatusOr<crypto::SecretBytes> Checked(std::string& text, const std::string
   return crypto::SecretBytes::TakeFrom(text);
 }
 
+constexpr int kNoChar = -1;
+
 // Reads to the end, or to the first line end when `one_line`; never more than just over the limit.
-absl::StatusOr<std::string> ReadAll(int fd, bool one_line, const std::string& from) {
+// Cancelled when `interrupt` is read.
+absl::StatusOr<std::string> ReadAll(int fd, bool one_line, int interrupt, const std::string& from) {
   std::string text;
   text.reserve(kMaxSecretBytes + 2);  // So that no copy of the secret is left behind by growing.
   while (text.size() < kMaxSecretBytes + 2) {
@@ -46,6 +49,10 @@ absl::StatusOr<std::string> ReadAll(int fd, bool one_line, const std::string& fr
       return absl::UnavailableError(absl::StrCat("cannot read ", from, ": ", strerror(errno)));
     }
     if (got == 0) break;
+    if (one_line && static_cast<unsigned char>(c) == interrupt) {
+      crypto::Wipe(text);
+      return absl::CancelledError("interrupted. Nothing was done");
+    }
     text.push_back(c);
     if (one_line && c == '\n') break;
   }
@@ -67,7 +74,7 @@ absl::StatusOr<crypto::SecretBytes> FromFile(const SecretSource& source) {
                                                       source.file, "; run: chmod 600 ",
                                                       source.file));
   }
-  absl::StatusOr<std::string> text = ReadAll(fd, /*one_line=*/false, source.file);
+  absl::StatusOr<std::string> text = ReadAll(fd, /*one_line=*/false, kNoChar, source.file);
   if (!text.ok()) return text.status();
   return Checked(*text, source.what);
 }
@@ -77,14 +84,18 @@ absl::StatusOr<crypto::SecretBytes> AskOnce(int terminal, const std::string& pro
   termios shown;
   if (tcgetattr(terminal, &shown) != 0) return absl::UnavailableError(strerror(errno));
   termios hidden = shown;
-  hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO);
+  // The interrupt key is read as a character that ends the line: a signal would end the process and
+  // leave the terminal without echo, or, in a service that blocks signals, do nothing at all.
+  hidden.c_lflag &= ~static_cast<tcflag_t>(ECHO | ISIG);
+  hidden.c_cc[VEOL] = shown.c_cc[VINTR];
   hidden.c_lflag |= ECHONL;
   if (tcsetattr(terminal, TCSAFLUSH, &hidden) != 0) return absl::UnavailableError(strerror(errno));
   absl::Cleanup show_again = [terminal, &shown] { tcsetattr(terminal, TCSAFLUSH, &shown); };
   if (write(terminal, prompt.data(), prompt.size()) < 0) {
     return absl::UnavailableError(strerror(errno));
   }
-  absl::StatusOr<std::string> text = ReadAll(terminal, /*one_line=*/true, "the terminal");
+  absl::StatusOr<std::string> text =
+      ReadAll(terminal, /*one_line=*/true, shown.c_cc[VINTR], "the terminal");
   if (!text.ok()) return text.status();
   return Checked(*text, what);
 }

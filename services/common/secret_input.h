@@ -3,7 +3,8 @@
 //
 // Errors: InvalidArgument (empty, over 1,024 bytes, the two entries differ), FailedPrecondition
 // when there is neither file nor variable nor terminal, with a message that says which flag to use;
-// FailedPrecondition for a secret file that others may read. Not thread-safe (the terminal).
+// FailedPrecondition for a secret file that others may read; Cancelled when the person interrupts.
+// Not thread-safe (the terminal).
 #ifndef BLINDCART_SERVICES_COMMON_SECRET_INPUT_H_
 #define BLINDCART_SERVICES_COMMON_SECRET_INPUT_H_
 
