@@ -1,5 +1,6 @@
 #include "clients/cli/agent_client.h"
 
+#include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include <cstring>
 #include <utility>
 
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "services/common/status_conversion.h"
 #include "services/common/transport.h"
@@ -17,7 +19,7 @@ namespace blindcart::cli {
 namespace {
 
 constexpr char kDefaultSocket[] = "agent/agent.sock";
-constexpr int kConnectTimeoutMs = 5'000;
+constexpr int kConnectTimeoutMs = 20'000;
 
 absl::Status NotRunning(const std::string& socket_path, absl::string_view why) {
   return absl::UnavailableError(absl::StrCat(
@@ -29,12 +31,30 @@ std::chrono::system_clock::time_point FromNow(int timeout_ms) {
   return std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms);
 }
 
-// Whether the agent takes the connection. gRPC would go on trying.
+// Whether anybody listens on the socket. gRPC would go on trying, and not say why it fails.
+absl::Status Probe(const std::string& socket_path) {
+  sockaddr_un address{};
+  if (socket_path.empty() || socket_path.size() >= sizeof(address.sun_path)) {
+    return absl::InvalidArgumentError(absl::StrCat("the socket's path has to have 1 to ",
+                                                   sizeof(address.sun_path) - 1,
+                                                   " bytes. Give a shorter one with --socket"));
+  }
+  address.sun_family = AF_UNIX;
+  std::memcpy(address.sun_path, socket_path.c_str(), socket_path.size() + 1);
+  const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return absl::UnavailableError(strerror(errno));
+  absl::Cleanup close_fd = [fd] { close(fd); };
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0) {
+    return absl::OkStatus();
+  }
+  return NotRunning(socket_path, absl::StrCat(" (", strerror(errno), ")"));
+}
+
+// A busy machine may need a second attempt.
 bool Connects(grpc::Channel& channel) {
   const auto deadline = FromNow(kConnectTimeoutMs);
   grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
-  while (state != GRPC_CHANNEL_READY && state != GRPC_CHANNEL_TRANSIENT_FAILURE &&
-         channel.WaitForStateChange(state, deadline)) {
+  while (state != GRPC_CHANNEL_READY && channel.WaitForStateChange(state, deadline)) {
     state = channel.GetState(/*try_to_connect=*/true);
   }
   return state == GRPC_CHANNEL_READY;
@@ -57,16 +77,10 @@ AgentClient::AgentClient(std::string socket_path, std::shared_ptr<grpc::Channel>
       stub_(v1::Agent::NewStub(channel_)) {}
 
 absl::StatusOr<std::unique_ptr<AgentClient>> AgentClient::Connect(const std::string& socket_path) {
-  if (socket_path.empty() || socket_path.size() >= sizeof(sockaddr_un{}.sun_path)) {
-    return absl::InvalidArgumentError(absl::StrCat("the socket's path has to have 1 to ",
-                                                   sizeof(sockaddr_un{}.sun_path) - 1,
-                                                   " bytes. Give a shorter one with --socket"));
-  }
-  if (access(socket_path.c_str(), R_OK | W_OK) != 0) {
-    return NotRunning(socket_path, absl::StrCat(" (", strerror(errno), ")"));
-  }
+  const absl::Status probed = Probe(socket_path);
+  if (!probed.ok()) return probed;
   std::shared_ptr<grpc::Channel> channel = DialLocal(socket_path);
-  if (!Connects(*channel)) return NotRunning(socket_path, "");
+  if (!Connects(*channel)) return NotRunning(socket_path, " as an agent does");
   return std::unique_ptr<AgentClient>(new AgentClient(socket_path, std::move(channel)));
 }
 

@@ -330,6 +330,15 @@ TEST_F(BlindcartTest, AsksForNameAndPasswordOnATerminalWithoutShowingIt) {
   EXPECT_EQ(agent_->Last<v1::LoginRequest>("Login").password(), "correct horse");
 }
 
+TEST_F(BlindcartTest, CanBeInterruptedAtThePasswordPrompt) {
+  const TerminalRun run =
+      OnTerminal({"login", "--username", "alice"}, {{"password: ", "half\x03"}});
+  EXPECT_EQ(run.exit_code, 1) << run.screen;
+  EXPECT_THAT(run.screen, HasSubstr("interrupted. Nothing was done"));
+  EXPECT_TRUE(run.echo_at_end) << "the terminal is as it was";
+  EXPECT_EQ(agent_->Calls("Login"), 0);
+}
+
 TEST_F(BlindcartTest, FailedLoginExitsWith3) {
   agent_->Script("Login", grpc::StatusCode::UNAUTHENTICATED, "the login failed. Check both");
   EXPECT_EQ(Run({"login", "--username", "a", "--password-file", WriteSecret("p", "x")}).exit_code,
@@ -712,6 +721,18 @@ TEST_F(BlindcartTest, VerifiesAndExitsWith6WhenACheckFails) {
   EXPECT_THAT(output.out, HasSubstr("receipt  FAILED"));
   EXPECT_THAT(output.err, StartsWith("blindcart: a check failed. "));
   EXPECT_EQ(RunJson({"verify", "ab12"}, 6)["ok"], false);
+}
+
+TEST_F(BlindcartTest, SaysWhenTheResultCannotBeWritten) {
+  ScriptPurchase(v1::ORDER_STATUS_PAID);
+  const auto output = ::blindcart::testing::RunToEnd(
+      {"/bin/sh",
+       {"-c", std::string("exec ") + kProgram + " --socket " + socket() + " purchases > /dev/full"},
+       {},
+       ""});
+  ASSERT_TRUE(output.ok());
+  EXPECT_EQ(output->exit_code, 1);
+  EXPECT_THAT(output->err, HasSubstr("cannot write"));
 }
 
 TEST_F(BlindcartTest, ColoursOnlyOnATerminalThatWantsThem) {

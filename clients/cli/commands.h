@@ -11,6 +11,10 @@
 
 namespace blindcart::cli {
 
+// The whole command line. After parsing, `options` holds the global options; `chosen` is null when
+// no command was given. Both must outlive the parsing.
+void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen);
+
 void AddSessionCommands(CLI::App& app, Action& chosen);   // login, logout, status, balance
 void AddShopCommands(CLI::App& app, Action& chosen);      // shops, add-shop, browse, search, show
 void AddOrderCommands(CLI::App& app, Action& chosen);     // checkout, pay, decline, buy

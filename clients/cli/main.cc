@@ -12,51 +12,19 @@
 
 namespace {
 
-constexpr char kFooter[] = R"(Examples:
-  blindcart login --username alice
-  blindcart browse quiet-books
-  blindcart buy 3f9a12bc
-  blindcart --json purchases
-
-The agent's socket: --socket, else $BLINDCART_AGENT_SOCKET, else agent/agent.sock
-below this folder, else $XDG_RUNTIME_DIR/blindcart/agent.sock.
-
-Exit codes:
-  0 done   1 failed   2 wrong usage   3 not logged in, or the login failed
-  4 refused: insufficient balance, sold out, expired, wrong PIN...
-  5 agent, broker or shop not reachable; try again
-  6 verification failed: somebody lied or content is damaged, nothing was accepted
-
-With --json each command prints one document; its 64-bit numbers are strings.
-An amount is in minor units: "1250" is 12.50 EUR.)";
-
-}  // namespace
-
-int main(int argc, char** argv) {
+int Run(int argc, char** argv) {
   using namespace blindcart::cli;  // NOLINT(google-build-using-namespace)
   blindcart::crypto::DisableCoreDumps();
   blindcart::EnterInvocationDirectory();
   // What gRPC has to say about connections is said here in words.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
 
-  Console console(Console::Detect(), std::cout, std::cerr);
-  Context context(console);
+  // Static: the connection ends with the process, see main.
+  static Console console(Console::Detect(), std::cout, std::cerr);
+  static Context context(console);
   Action chosen;
-  CLI::App app(
-      "Buy digital goods from shops that do not learn who you are,\n"
-      "through a broker that does not learn what you buy.",
-      "blindcart");
-  app.set_version_flag("--version", "blindcart 0.1.0");
-  app.add_option("--socket", context.options().socket, "The agent's Unix socket")
-      ->envname("BLINDCART_AGENT_SOCKET");
-  app.add_flag("--json", context.options().json, "Print JSON, for scripts");
-  app.require_subcommand(0, 1);
-  app.footer(kFooter);
-  AddSessionCommands(app, chosen);
-  AddShopCommands(app, chosen);
-  AddOrderCommands(app, chosen);
-  AddPurchaseCommands(app, chosen);
-
+  CLI::App app;
+  SetUp(app, context.options(), chosen);
   try {
     app.parse(argc, argv);
     if (chosen == nullptr) throw CLI::RequiredError("A command");
@@ -69,4 +37,16 @@ int main(int argc, char** argv) {
     console.Complain(e.what());
     return static_cast<int>(ExitCode::kFailure);
   }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  int code = Run(argc, argv);
+  if (!std::cout.flush() && code == 0) {
+    std::cerr << "blindcart: cannot write the result to standard output. Is the disk full?\n";
+    code = 1;
+  }
+  // Everything is written; taking gRPC down in order can cost ten seconds and serves nobody.
+  std::_Exit(code);
 }

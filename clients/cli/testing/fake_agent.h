@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include <grpc/grpc.h>
 #include "absl/status/statusor.h"
 #include "proto/agent.grpc.pb.h"
 #include "services/common/transport.h"
@@ -19,6 +20,9 @@ namespace blindcart::cli {
 class FakeAgent final : public v1::Agent::Service {
  public:
   static absl::StatusOr<std::unique_ptr<FakeAgent>> Start(const std::string& socket_path) {
+    // Taking all of gRPC down after each test can cost ten seconds.
+    static const bool kept_up = (grpc_init(), true);
+    (void)kept_up;
     auto agent = std::unique_ptr<FakeAgent>(new FakeAgent());
     ServerRunner::Options options;
     options.listen = {"unix:" + socket_path};

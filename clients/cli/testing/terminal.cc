@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -67,6 +68,8 @@ absl::StatusOr<TerminalRun> RunOnTerminal(const std::vector<std::string>& comman
       ++step;
     }
   }
+  termios settings{};
+  run.echo_at_end = tcgetattr(terminal, &settings) == 0 && (settings.c_lflag & ECHO) != 0;
   if (!in_time) kill(pid, SIGKILL);
   int status = 0;
   while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {

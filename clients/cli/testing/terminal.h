@@ -14,6 +14,7 @@ namespace blindcart::cli {
 struct TerminalRun {
   int exit_code = -1;
   std::string screen;  // Everything that was written to the terminal.
+  bool echo_at_end = false;
 };
 
 // What to wait for on the screen (after what was waited for before), and what to type then.
