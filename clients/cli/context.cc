@@ -15,7 +15,7 @@ const char* HintFor(ExitCode code) {
     case ExitCode::kUsage:
       return "Run the command with --help to see how it is used";
     case ExitCode::kLogin:
-      return "Log in with: blindcart login";
+      return "Check them and try again: blindcart login";
     case ExitCode::kUnreachable:
       return "Try again later";
     case ExitCode::kVerification:
@@ -28,7 +28,7 @@ const char* HintFor(ExitCode code) {
 std::string Sentences(absl::string_view message, ExitCode code) {
   const std::string what(message.empty() ? "the agent gave no reason" : message);
   const std::string hint = HintFor(code);
-  if (hint.empty() || absl::StrContains(what, ". ")) return what;
+  if (hint.empty() || absl::StrContains(what, ". ") || absl::StrContains(what, "; ")) return what;
   return absl::StrCat(what, absl::EndsWith(what, ".") ? " " : ". ", hint);
 }
 

@@ -56,7 +56,7 @@ std::string WhyNotPaid(const v1::PayReply& reply) {
     case v1::PAY_OUTCOME_ACCOUNT_OR_PIN:
       return absl::StrCat(
           "the PIN is wrong, or you have no account of that number. Nothing was "
-          "charged; check both, ",
+          "charged; check both and ",
           wait);
     case v1::PAY_OUTCOME_INSUFFICIENT_BALANCE:
       return absl::StrCat("your balance does not cover the total of ",

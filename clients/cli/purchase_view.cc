@@ -29,7 +29,8 @@ void PrintPurchase(Context& context, const v1::Purchase& purchase) {
   if (purchase.status() == v1::ORDER_STATUS_CREATED) {
     absl::StrAppend(&status.text, " until ", FormatTime(purchase.expires_at_ms()));
   } else if (purchase.paid_at_ms() != 0) {
-    absl::StrAppend(&status.text, ", paid ", FormatTime(purchase.paid_at_ms()));
+    absl::StrAppend(&status.text, purchase.status() == v1::ORDER_STATUS_PAID ? " " : ", paid ",
+                    FormatTime(purchase.paid_at_ms()));
   }
   Table table = Table::Details();
   table.AddRow({"Order", purchase.order_id_hex()});
