@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -156,6 +157,8 @@ absl::Status Serve(const ServeOptions& options) {
 
   // Only now, so that Ctrl-C works at the prompt; and before the first thread.
   BlockTerminationSignals();
+  // gRPC's own messages name the addresses of peers.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   absl::StatusOr<std::unique_ptr<BrokerCore>> broker = BrokerCore::Create(
       config, *identity, *opened->store, protocol::SystemClock(), crypto::SystemRandom());
   if (!broker.ok()) return broker.status();
