@@ -12,7 +12,7 @@ namespace blindcart::merchant {
 namespace {
 
 constexpr int64_t kDefaultOrderLifetimeMs = 15 * 60'000;
-constexpr int64_t kMinOrderLifetimeMs = 10'000;
+constexpr int64_t kMinOrderLifetimeMs = 1'000;
 constexpr int64_t kMaxOrderLifetimeMs = 24 * 3'600'000LL;
 constexpr int kDefaultDeliveries = 64;
 constexpr int kMaxDeliveries = 4096;
