@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 
+#include <filesystem>
 #include <sstream>
 #include <string>
 
@@ -52,8 +53,11 @@ TEST_F(InitCommandTest, MakesEverythingThatServeNeeds) {
   const auto config = LoadConfig(options_.data_dir);
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->broker().address(), "broker.example:4433");
-  EXPECT_EQ(config->broker().card_path(), paths.broker_card);
-  EXPECT_EQ(config->socket(), ResolvePath(options_.data_dir, "agent.sock"));
+  // Absolute, and without what the command line had to no purpose.
+  const std::filesystem::path folder = std::filesystem::path(options_.data_dir).lexically_normal();
+  EXPECT_EQ(config->broker().card_path(), folder / "broker.card");
+  EXPECT_EQ(config->socket(), folder / "agent.sock");
+  EXPECT_EQ(config->purchases_dir(), folder / "purchases");
   const auto identity = crypto::LoadIdentity(paths.identity_dir, "a pass phrase");
   ASSERT_TRUE(identity.ok()) << identity.status();
   EXPECT_EQ(*ReadFile(paths.public_identity), identity->public_identity().ToPem());

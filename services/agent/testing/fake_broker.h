@@ -2,7 +2,8 @@
 // to fake shops and deliveries, all in memory, with handles for making it fail or lie.
 //
 // Thread safety: Handle and what it calls run under one mutex; a test changes handles while no call
-// is under way. Links are memory links, each with a thread of its own.
+// is under way (the closing of a shop session, which nobody waits for, touches none). Links are
+// memory links, each with a thread of its own.
 #ifndef BLINDCART_SERVICES_AGENT_TESTING_FAKE_BROKER_H_
 #define BLINDCART_SERVICES_AGENT_TESTING_FAKE_BROKER_H_
 
