@@ -67,13 +67,15 @@ absl::StatusOr<PurchaseRecord> Downloader::Download(absl::string_view order, boo
   attempt.on_progress = &on_progress;
   while (true) {
     const bool was_from_start = attempt.from_start;
+    const absl::StatusOr<PurchaseRecord> before = use_.store->Get(attempt.purchase.id);
+    if (!before.ok()) return before.status();
     const absl::Status status = FetchOnce(*merchant, attempt);
     if (status.ok()) return use_.store->Get(attempt.purchase.id);
     const bool begin_anew = attempt.from_start && !was_from_start;
     // Only a fetch that moved the next one's beginning is followed by another, so this ends.
     const absl::StatusOr<PurchaseRecord> now = use_.store->Get(attempt.purchase.id);
     const bool go_on =
-        absl::IsUnavailable(status) && now.ok() && FirstPiece(*now) > attempt.first_piece;
+        absl::IsUnavailable(status) && now.ok() && FirstPiece(*now) > FirstPiece(*before);
     if (!begin_anew && !go_on) return status;
   }
 }
