@@ -238,7 +238,10 @@ void CustomerSession::Close(const absl::Status& status) {
 
 void CustomerSession::Refuse(protocol::RefusalReason reason) {
   parts_.counters.Add(reason);
-  if (state_.load() != State::kServing) parts_.sources.AddFailure(source_);
+  // A source that is turned away unheard has not failed: it would never be heard again.
+  if (reason != protocol::RefusalReason::kRateLimited && state_.load() != State::kServing) {
+    parts_.sources.AddFailure(source_);
+  }
   Close(protocol::Refused());
 }
 

@@ -168,7 +168,10 @@ void MerchantSession::Close(const absl::Status& status) {
 
 void MerchantSession::Refuse(protocol::RefusalReason reason) {
   parts_.counters.Add(reason);
-  if (state_.load() != State::kServing) parts_.sources.AddFailure(source_);
+  // As in CustomerSession::Refuse.
+  if (reason != protocol::RefusalReason::kRateLimited && state_.load() != State::kServing) {
+    parts_.sources.AddFailure(source_);
+  }
   Close(protocol::Refused());
 }
 
