@@ -4,13 +4,16 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/types/optional.h"
 #include "crypto/encoding.h"
+#include "crypto/identity.h"
 #include "crypto/padding.h"
 #include "crypto/random.h"
 #include "gtest/gtest.h"
@@ -26,8 +29,6 @@
 
 namespace blindcart::testing {
 namespace {
-
-using nlohmann::json;
 
 constexpr char kShop[] = "quiet-books";
 constexpr char kContent[] = "what everybody buys";
@@ -46,9 +47,12 @@ CustomerSpec Spec(const std::string& name, const std::string& account) {
 
 class MaliciousCustomerTest : public ::testing::Test {
  protected:
-  // Alice shops with her agent; mallory and victor are played by the tests, victor honestly.
+  // Alice shops with her agent. The others are played by the tests: victor honestly, mallory and
+  // greedy not; greedy is the one who exhausts what is counted for each customer.
   struct World {
     std::unique_ptr<Shopping> shopping;
+    std::map<std::string, CustomerSpec> specs;
+    std::map<std::string, std::unique_ptr<crypto::Identity>> identities;
     std::unique_ptr<RawBroker> broker;
     std::unique_ptr<TestCustomer> victor;
     absl::optional<crypto::PublicIdentity> shop;
@@ -62,16 +66,22 @@ class MaliciousCustomerTest : public ::testing::Test {
     world->shopping = Shopping::Open({{kShop, "2001"}}, {Spec("alice", "1001")});
     ASSERT_NE(world->shopping, nullptr);
     Marketplace& market = world->shopping->market();
-    for (const CustomerSpec& spec : {Spec("mallory", "1002"), Spec("victor", "1003")}) {
+    for (const CustomerSpec& spec :
+         {Spec("mallory", "1002"), Spec("victor", "1003"), Spec("greedy", "1004")}) {
       const absl::Status added = market.AddCustomer(spec);
       ASSERT_TRUE(added.ok()) << added;
+      auto identity = BorrowIdentity(market.agent_dir(spec.username));
+      ASSERT_TRUE(identity.ok()) << identity.status();
+      world->specs[spec.username] = spec;
+      world->identities[spec.username] = *std::move(identity);
     }
     world->product_hex = world->shopping->Offer(kShop, Goods("A book", "2.00", kContent));
     world->other_product_hex = world->shopping->Offer(kShop, Goods("Another", "3.00", "else"));
     auto broker = RawBroker::Dial(market);
     ASSERT_TRUE(broker.ok()) << broker.status();
     world->broker = *std::move(broker);
-    auto victor = TestCustomer::LogIn(market, *world->broker, Spec("victor", "1003"));
+    auto victor =
+        TestCustomer::LogIn(*world->broker, *world->identities["victor"], world->specs["victor"]);
     ASSERT_TRUE(victor.ok()) << victor.status();
     world->victor = *std::move(victor);
     world->shop = world->victor->FindShop(kShop);
@@ -88,7 +98,9 @@ class MaliciousCustomerTest : public ::testing::Test {
     shopping().Pay("alice", order);
     shopping().ExpectDelivered("alice", order, kContent);
     EXPECT_EQ(shopping().Balance("alice"), before - Total(2'00));
-    EXPECT_EQ(shopping().AccountBalance("1003"), 100'00) << "victor bought nothing";
+    for (const char* account : {"1003", "1004"}) {
+      EXPECT_EQ(shopping().AccountBalance(account), 100'00) << "who bought nothing";
+    }
     shopping().ExpectBooksRight();
     delete world_;
     world_ = nullptr;
@@ -119,11 +131,14 @@ class MaliciousCustomerTest : public ::testing::Test {
   // Price and the charge of one per cent, as `broker init` writes it.
   static int64_t Total(int64_t price_minor) { return price_minor + price_minor / 100; }
 
-  std::unique_ptr<TestCustomer> Mallory() {
-    auto mallory = TestCustomer::LogIn(shopping().market(), broker(), Spec("mallory", "1002"));
-    EXPECT_TRUE(mallory.ok()) << mallory.status();
-    return mallory.ok() ? *std::move(mallory) : nullptr;
+  // Null, and a failure recorded, when the login does not go through.
+  static std::unique_ptr<TestCustomer> LogIn(const std::string& name) {
+    auto customer = TestCustomer::LogIn(broker(), *world_->identities[name], world_->specs[name]);
+    EXPECT_TRUE(customer.ok()) << customer.status();
+    return customer.ok() ? *std::move(customer) : nullptr;
   }
+  static std::unique_ptr<TestCustomer> Mallory() { return LogIn("mallory"); }
+  static const crypto::Identity& MallorysKeys() { return *world_->identities["mallory"]; }
 
   static v1::ShopRequest CheckoutOf(const std::string& product_id) {
     v1::ShopRequest request;
@@ -295,7 +310,7 @@ TEST_F(MaliciousCustomerTest, GetsNoGoodsWithoutTheKeyAndAReceiptForThatOrder) {
   receipt.set_commitment(order.terms().commitment());
   EXPECT_EQ(AskForGoods(*mallory, talk, delivery), v1::DELIVERY_OUTCOME_NOT_PAID)
       << "another order's receipt, rewritten";
-  protocol::SignReceipt(mallory->identity(), &receipt);
+  protocol::SignReceipt(MallorysKeys(), &receipt);
   EXPECT_EQ(AskForGoods(*mallory, talk, delivery), v1::DELIVERY_OUTCOME_NOT_PAID)
       << "signed by the customer";
   delivery.clear_receipt();
@@ -411,22 +426,22 @@ TEST_F(MaliciousCustomerTest, CannotReachIntoTheSessionOfAnother) {
 }
 
 TEST_F(MaliciousCustomerTest, CannotUseTheDeliveriesOfAnotherAndOpensFew) {
-  const auto mallory = Mallory();
-  ASSERT_NE(mallory, nullptr);
+  const auto greedy = LogIn("greedy");
+  ASSERT_NE(greedy, nullptr);
   ShopTalk talk;
-  ASSERT_EQ(mallory->OpenShop(shop(), &talk), v1::SHOP_STATE_OPEN);
+  ASSERT_EQ(greedy->OpenShop(shop(), &talk), v1::SHOP_STATE_OPEN);
   ShopTalk victors;
   ASSERT_EQ(victor().OpenShop(shop(), &victors), v1::SHOP_STATE_OPEN);
   const std::string victors_id = Random(16);
   ASSERT_TRUE(OpenDelivery(victor(), victors.sid, victors_id));
-  EXPECT_FALSE(OpenDelivery(*mallory, talk.sid, victors_id)) << "an id that is in use";
-  EXPECT_FALSE(OpenDelivery(*mallory, Random(16), Random(16))) << "no such session";
+  EXPECT_FALSE(OpenDelivery(*greedy, talk.sid, victors_id)) << "an id that is in use";
+  EXPECT_FALSE(OpenDelivery(*greedy, Random(16), Random(16))) << "no such session";
 
   for (int i = 0; i < kMaxDeliveries; ++i) {
-    EXPECT_TRUE(OpenDelivery(*mallory, talk.sid, Random(16))) << i;
+    EXPECT_TRUE(OpenDelivery(*greedy, talk.sid, Random(16))) << i;
   }
   for (int i = 0; i < 100; ++i) {
-    EXPECT_FALSE(OpenDelivery(*mallory, talk.sid, Random(16))) << "one more than is allowed";
+    EXPECT_FALSE(OpenDelivery(*greedy, talk.sid, Random(16))) << "one more than is allowed";
   }
   EXPECT_TRUE(OpenDelivery(victor(), victors.sid, Random(16))) << "others have their own";
 
@@ -438,24 +453,24 @@ TEST_F(MaliciousCustomerTest, CannotUseTheDeliveriesOfAnotherAndOpensFew) {
 }
 
 TEST_F(MaliciousCustomerTest, OpensOnlySoManySessionsWithShops) {
-  const auto mallory = Mallory();
-  ASSERT_NE(mallory, nullptr);
+  const auto greedy = LogIn("greedy");
+  ASSERT_NE(greedy, nullptr);
   std::vector<ShopTalk> talks(kMaxShopSessions);
-  for (ShopTalk& talk : talks) ASSERT_EQ(mallory->OpenShop(shop(), &talk), v1::SHOP_STATE_OPEN);
+  for (ShopTalk& talk : talks) ASSERT_EQ(greedy->OpenShop(shop(), &talk), v1::SHOP_STATE_OPEN);
   ShopTalk surplus;
   for (int i = 0; i < 20; ++i) {
-    EXPECT_EQ(mallory->OpenShop(shop(), &surplus), v1::SHOP_STATE_TOO_MANY);
+    EXPECT_EQ(greedy->OpenShop(shop(), &surplus), v1::SHOP_STATE_TOO_MANY);
   }
   // Not with a second link either.
-  const auto second = Mallory();
+  const auto second = LogIn("greedy");
   ASSERT_NE(second, nullptr);
   EXPECT_EQ(second->OpenShop(shop(), &surplus), v1::SHOP_STATE_TOO_MANY);
   ShopTalk victors;
   EXPECT_EQ(victor().OpenShop(shop(), &victors), v1::SHOP_STATE_OPEN) << "others have their own";
   v1::CustomerMessage close;
   close.mutable_close_shop()->set_sid(talks.front().sid);
-  ASSERT_TRUE(mallory->Call(close).has_value());
-  EXPECT_EQ(mallory->OpenShop(shop(), &surplus), v1::SHOP_STATE_OPEN);
+  ASSERT_TRUE(greedy->Call(close).has_value());
+  EXPECT_EQ(greedy->OpenShop(shop(), &surplus), v1::SHOP_STATE_OPEN);
 }
 
 TEST_F(MaliciousCustomerTest, ARecordedLoginOpensNothing) {

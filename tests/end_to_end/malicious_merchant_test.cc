@@ -22,6 +22,7 @@
 #include "protocol/clock.h"
 #include "protocol/order.h"
 #include "protocol/refusal.h"
+#include "protocol/shop_handshake.h"
 #include "tests/end_to_end/shopping.h"
 #include "tests/support/raw_broker.h"
 #include "tests/support/test_merchant.h"

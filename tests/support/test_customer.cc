@@ -12,17 +12,14 @@
 
 namespace blindcart::testing {
 
-absl::StatusOr<std::unique_ptr<TestCustomer>> TestCustomer::LogIn(const Marketplace& market,
-                                                                  RawBroker& broker,
+absl::StatusOr<std::unique_ptr<TestCustomer>> TestCustomer::LogIn(RawBroker& broker,
+                                                                  const crypto::Identity& identity,
                                                                   const CustomerSpec& spec) {
   auto customer = std::unique_ptr<TestCustomer>(new TestCustomer(spec));
-  auto identity = BorrowIdentity(market.agent_dir(spec.username));
-  if (!identity.ok()) return identity.status();
-  customer->identity_ = *std::move(identity);
   customer->link_ = broker.OpenLink(Door::kCustomer);
   RawLink& link = *customer->link_;
 
-  protocol::CustomerLogin login(*customer->identity_, broker.identity(), crypto::SystemRandom());
+  protocol::CustomerLogin login(identity, broker.identity(), crypto::SystemRandom());
   auto hello = login.Start(spec.username);
   if (!hello.ok()) return hello.status();
   customer->login_messages_.push_back(*hello);

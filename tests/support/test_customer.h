@@ -36,14 +36,13 @@ struct ShopTalk {
 
 class TestCustomer {
  public:
-  // `spec` must be enrolled in `market`, which has to outlive the customer, as does `broker`. The
-  // customer is logged in when this returns.
-  static absl::StatusOr<std::unique_ptr<TestCustomer>> LogIn(const Marketplace& market,
-                                                             RawBroker& broker,
+  // `spec` must be enrolled with `identity`, which has to outlive the customer, as does `broker`.
+  // The customer is logged in when this returns.
+  static absl::StatusOr<std::unique_ptr<TestCustomer>> LogIn(RawBroker& broker,
+                                                             const crypto::Identity& identity,
                                                              const CustomerSpec& spec);
 
   RawLink& link() { return *link_; }
-  const crypto::Identity& identity() const { return *identity_; }
   // What it wrote to log in, in order.
   const std::vector<v1::HandshakeMessage>& login_messages() const { return login_messages_; }
 
@@ -71,7 +70,6 @@ class TestCustomer {
   absl::optional<v1::BrokerToCustomer> Next();
 
   const CustomerSpec spec_;
-  std::unique_ptr<crypto::Identity> identity_;
   std::unique_ptr<RawLink> link_;
   std::vector<v1::HandshakeMessage> login_messages_;
   std::deque<v1::BrokerToCustomer> pushes_;  // Came while something else was waited for.
