@@ -217,7 +217,8 @@ void CustomerSession::OnMessages(std::vector<std::string> messages) {
 }
 
 void CustomerSession::OnClosed(const absl::Status&) {
-  state_ = State::kClosed;
+  // Who leaves after the challenge has had the same work done as who answers it wrongly.
+  if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
   parts_.sessions.Remove(link_id_);
 }

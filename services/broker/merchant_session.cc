@@ -146,7 +146,10 @@ absl::Status MerchantSession::Offer(uint64_t call_id, const v1::OfferOrderCall& 
 }
 
 void MerchantSession::OnClosed(const absl::Status&) {
-  if (state_.exchange(State::kClosed) == State::kServing) LogInfo("merchant.disconnected");
+  const State last = state_.exchange(State::kClosed);
+  if (last == State::kServing) LogInfo("merchant.disconnected");
+  // As in CustomerSession::OnClosed.
+  if (last == State::kResponse || last == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveMerchant(link_id_);
   parts_.notices.RemoveLink(merchant_id_, link_id_);
   parts_.sessions.Remove(link_id_);
