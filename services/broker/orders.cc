@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/types/optional.h"
 #include "protocol/order.h"
 #include "services/common/log.h"
 
@@ -182,6 +183,19 @@ void Orders::Decline(int64_t customer_id, absl::string_view order_id,
     result.set_status(status);
     answer(result);
   };
+  // The one writer serves everybody: what cannot change is answered without it.
+  absl::optional<v1::OrderStatus> settled;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+    settled.reset();
+    const absl::StatusOr<storage::Order> order = transaction.orders().Get(order_id);
+    if (absl::IsNotFound(order.status()) || (order.ok() && order->customer_id != customer_id)) {
+      settled = v1::ORDER_STATUS_UNSPECIFIED;
+    } else if (order.ok() && order->status != storage::OrderStatus::kCreated) {
+      settled = ToProto(order->status);
+    }
+    return absl::OkStatus();
+  });
+  if (read.ok() && settled.has_value()) return reply(*settled);
   const absl::Status accepted = commits_.Submit(
       [outcome, customer_id, id = std::string(order_id),
        now_ms](storage::Transaction& transaction) {
