@@ -33,7 +33,7 @@ class ShopSessionTest : public ::testing::Test {
   }
   absl::Status Ask() { return Ask(world_.shop.identity()); }
 
-  ShopSession::Options options_{10'000, 10'000};
+  ShopSession::Options options_{60'000, 60'000};
   TestWorld world_;
 };
 
@@ -140,7 +140,6 @@ TEST_F(ShopSessionTest, RepeatsOnceWhenTheLinkBroke) {
 TEST_F(ShopSessionTest, ABrokerThatClosesTheSessionIsUnavailable) {
   world_.broker.alter_shop_frame = [](std::string*) {};
   world_.shop.silent = true;
-  options_.call_timeout_ms = 10'000;
   world_.shop.alter_reply = [this](const v1::ShopRequest&, v1::ShopReply*) {
     world_.broker.BreakLinks();
   };

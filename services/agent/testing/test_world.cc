@@ -16,6 +16,8 @@ namespace {
 constexpr int kCustomer = 1;
 constexpr int kBroker = 2;
 constexpr int kShop = 3;
+// Long enough for a machine that does much else.
+constexpr int64_t kPatientMs = 60'000;
 
 std::string FreshFolder() {
   std::string pattern = ::testing::TempDir() + "/agent-XXXXXX";
@@ -34,11 +36,11 @@ TestWorld::TestWorld()
   const std::string folder = FreshFolder();
   purchases_dir_ = FreshFolder();
   database_path_ = folder + "/agent.db";
-  options.broker.login_timeout_ms = 10'000;
-  options.broker.call_timeout_ms = 10'000;
-  options.shop.open_timeout_ms = 10'000;
-  options.shop.call_timeout_ms = 10'000;
-  options.download.piece_timeout_ms = 10'000;
+  options.broker.login_timeout_ms = kPatientMs;
+  options.broker.call_timeout_ms = kPatientMs;
+  options.shop.open_timeout_ms = kPatientMs;
+  options.shop.call_timeout_ms = kPatientMs;
+  options.download.piece_timeout_ms = kPatientMs;
   StartAgent();
 }
 
@@ -116,7 +118,7 @@ absl::StatusOr<Purchases::Paid> TestWorld::Pay(const PurchaseRecord& order,
 }
 
 bool TestWorld::Await(const std::function<bool()>& condition) {
-  const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  const auto until = std::chrono::steady_clock::now() + std::chrono::milliseconds(kPatientMs);
   while (!condition()) {
     if (std::chrono::steady_clock::now() > until) return false;
     std::this_thread::yield();
