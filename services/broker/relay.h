@@ -45,8 +45,8 @@ inline constexpr size_t kHandleBytes = 16;
 // RSA-4096 gives 512 bytes.
 inline constexpr size_t kMaxShopHelloBytes = 1024;
 inline constexpr size_t kMaxShopAnswerBytes = 1024;
-// A request is one frame of 1 KiB, by contract; an answer one of at most 256 KiB.
-inline constexpr size_t kMaxShopRequestBytes = 8 * 1024;
+// A request is one frame of 1 KiB, by contract, with its framing; an answer one of at most 256 KiB.
+inline constexpr size_t kMaxShopRequestBytes = 2 * 1024;
 inline constexpr size_t kMaxShopReplyBytes = protocol::kMaxRelayedPlaintextBytes + 1024;
 
 class Relay {
