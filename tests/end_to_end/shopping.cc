@@ -2,7 +2,9 @@
 
 #include <stdlib.h>
 
+#include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -27,7 +29,10 @@ json Parse(const std::string& text) {
   return parsed.is_discarded() ? json() : parsed;
 }
 
-Answer ToAnswer(const Output& output) { return {output.exit_code, Parse(output.out), output.err}; }
+Answer ToAnswer(const Output& output) {
+  const std::vector<std::string> lines = absl::StrSplit(output.out, '\n', absl::SkipEmpty());
+  return {output.exit_code, lines.empty() ? json() : Parse(lines.back()), output.out, output.err};
+}
 
 std::vector<std::string> Join(std::vector<std::string> first,
                               const std::vector<std::string>& rest) {
@@ -108,11 +113,21 @@ void Shopping::LogIn(const std::string& username) {
   EXPECT_TRUE(status.ok()) << status;
 }
 
-void Shopping::StartShop(const std::string& shop, const std::string& username) {
-  const absl::Status started = market_->StartMerchant(shop);
+void Shopping::WaitUntilOnline(const std::string& username, const std::string& shop) {
+  WaitUntil(absl::StrCat(username, " sees ", shop, " online"), [&] {
+    const Answer answer = Run(username, {"shops"});
+    if (answer.exit_code != kOk || !answer.json.is_object()) return false;
+    for (const json& entry : answer.json["shops"]) {
+      if (entry["name"] == shop) return entry["online"].get<bool>();
+    }
+    return false;
+  });
+}
+
+void Shopping::RestartBroker() {
+  market_->KillBroker();
+  const absl::Status started = market_->StartBroker();
   EXPECT_TRUE(started.ok()) << started;
-  const absl::Status online = market_->WaitUntilOnline(username, shop);
-  EXPECT_TRUE(online.ok()) << online;
 }
 
 void Shopping::RestartAgent(const std::string& username) {
@@ -149,9 +164,18 @@ json Shopping::Ask(const std::string& username, const std::vector<std::string>& 
   const Answer answer = Run(username, arguments);
   EXPECT_EQ(answer.exit_code, expected_exit_code)
       << username << ": blindcart " << absl::StrJoin(arguments, " ") << "\n"
-      << answer.json.dump(2) << "\n"
-      << answer.err;
+      << answer.out << answer.err;
   return answer.exit_code == expected_exit_code ? answer.json : json();
+}
+
+Answer Shopping::RunUntilReachable(const std::string& username,
+                                   const std::vector<std::string>& arguments) {
+  Answer answer;
+  WaitUntil(absl::StrCat("blindcart ", absl::StrJoin(arguments, " "), " reaches everybody"), [&] {
+    answer = Run(username, arguments);
+    return answer.exit_code != kUnreachable;
+  });
+  return answer;
 }
 
 std::string Shopping::Checkout(const std::string& username, const std::string& product) {
@@ -162,31 +186,49 @@ std::string Shopping::Checkout(const std::string& username, const std::string& p
   return reply["purchase"]["order_id_hex"].get<std::string>();
 }
 
-Command Shopping::PayCommand(const std::string& username, const std::string& order) const {
+std::vector<std::string> Shopping::PayArguments(const std::string& username,
+                                                const std::string& order) const {
   const CustomerSpec& customer = market_->customer(username);
-  return market_->CliCommand(username, {"--json", "pay", order, "--account", customer.account,
-                                        "--pin-file", market_->pin_file(customer.username)});
+  return {"pay",        order,
+          "--account",  customer.account,
+          "--pin-file", market_->pin_file(customer.username)};
+}
+
+Command Shopping::PayCommand(const std::string& username, const std::string& order) const {
+  return market_->CliCommand(username, Join({"--json"}, PayArguments(username, order)));
 }
 
 json Shopping::Pay(const std::string& username, const std::string& order, int expected_exit_code) {
-  const absl::StatusOr<Output> output = RunToEnd(PayCommand(username, order));
-  EXPECT_TRUE(output.ok()) << output.status();
-  if (!output.ok()) return json();
-  EXPECT_EQ(output->exit_code, expected_exit_code) << output->out << output->err;
-  return Parse(output->out);
+  return Ask(username, PayArguments(username, order), expected_exit_code);
 }
 
 json Shopping::Download(const std::string& username, const std::string& order,
                         const std::vector<std::string>& more_arguments) {
-  const absl::StatusOr<std::string> lines =
-      market_->CliJson(username, Join({"download", order}, more_arguments));
-  EXPECT_TRUE(lines.ok()) << lines.status();
-  if (!lines.ok()) return json();
-  const std::vector<std::string> split = absl::StrSplit(*lines, '\n', absl::SkipEmpty());
-  json last = split.empty() ? json() : Parse(split.back());
-  if (last.is_object() && last.value("done", false)) return last;
-  ADD_FAILURE() << "a download without an end: " << *lines;
+  const Answer answer = Run(username, Join({"download", order}, more_arguments));
+  if (answer.exit_code == kOk && answer.json.is_object() && answer.json.value("done", false)) {
+    return answer.json;
+  }
+  ADD_FAILURE() << "the download exited with " << answer.exit_code << ": " << answer.out
+                << answer.err;
   return json();
+}
+
+std::unique_ptr<Process> Shopping::StartDownload(const std::string& username,
+                                                 const std::string& order, int64_t bytes) {
+  auto process = Process::Start(market_->CliCommand(username, {"--json", "download", order}));
+  EXPECT_TRUE(process.ok()) << process.status();
+  if (!process.ok()) return nullptr;
+  const absl::StatusOr<std::string> line =
+      (*process)->WaitForLineThat([bytes](const std::string& candidate) {
+        const json progress = Parse(candidate);
+        return progress.is_object() && progress.contains("received_bytes") &&
+               Int(progress["received_bytes"]) >= bytes;
+      });
+  EXPECT_TRUE(line.ok()) << line.status();
+  if (!line.ok()) return nullptr;
+  const bool ended = Parse(*line).value("done", true);
+  EXPECT_FALSE(ended) << "the download was over before it could be cut";
+  return ended ? nullptr : *std::move(process);
 }
 
 void Shopping::ExpectDelivered(const std::string& username, const std::string& order,
@@ -277,7 +319,10 @@ void WaitUntil(const std::string& what, const std::function<bool()>& question) {
 std::string Content(size_t bytes, uint32_t seed) {
   std::mt19937 generator(seed);
   std::string content(bytes, '\0');
-  for (char& c : content) c = static_cast<char>(generator());
+  for (size_t at = 0; at < bytes; at += sizeof(uint32_t)) {
+    const uint32_t random = static_cast<uint32_t>(generator());
+    std::memcpy(&content[at], &random, std::min(sizeof(random), bytes - at));
+  }
   return content;
 }
 

@@ -33,10 +33,11 @@ struct ShopSpec {
   int64_t order_lifetime_ms = 0;  // 0: as `merchant init` writes it.
 };
 
-// A command that ended: its exit code and output, and standard output as JSON (null if it is none).
+// A command that ended, and the last line of its standard output as JSON (null if it is none).
 struct Answer {
   int exit_code = -1;
   nlohmann::json json;
+  std::string out;
   std::string err;
 };
 
@@ -51,8 +52,10 @@ class Shopping {
 
   // Tries again for as long as the broker asks for patience after a break or a failed login.
   void LogIn(const std::string& username);
-  // Starts (again), and waits until `username` sees it online.
-  void StartShop(const std::string& shop, const std::string& username);
+  // Until `username` is connected and sees the shop online.
+  void WaitUntilOnline(const std::string& username, const std::string& shop);
+  // SIGKILL, and started again at the same address.
+  void RestartBroker();
   // Its agent anew, logged in.
   void RestartAgent(const std::string& username);
 
@@ -66,9 +69,14 @@ class Shopping {
   // Run, and a failure unless it exits so.
   nlohmann::json Ask(const std::string& username, const std::vector<std::string>& arguments,
                      int expected_exit_code = kOk);
+  // Run, again for as long as something cannot be reached.
+  Answer RunUntilReachable(const std::string& username, const std::vector<std::string>& arguments);
 
   // The order's id in hex.
   std::string Checkout(const std::string& username, const std::string& product);
+  // The command with which a customer pays from the own account.
+  std::vector<std::string> PayArguments(const std::string& username,
+                                        const std::string& order) const;
   Command PayCommand(const std::string& username, const std::string& order) const;
   nlohmann::json Pay(const std::string& username, const std::string& order,
                      int expected_exit_code = kOk);
@@ -78,6 +86,9 @@ class Shopping {
   // Download, and a failure unless the file holds `content`.
   void ExpectDelivered(const std::string& username, const std::string& order,
                        const std::string& content);
+  // A download that has brought at least `bytes` and goes on; null when it ended before.
+  std::unique_ptr<Process> StartDownload(const std::string& username, const std::string& order,
+                                         int64_t bytes);
   int64_t Balance(const std::string& username);
   // The purchase as the agent knows it; null when there is none.
   nlohmann::json Purchase(const std::string& username, const std::string& order);
