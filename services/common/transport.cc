@@ -12,6 +12,8 @@
 #include <cstring>
 #include <filesystem>
 
+#include <grpc/grpc.h>
+
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -31,6 +33,16 @@ constexpr int kMaxMetadataBytes = 8 * 1024;
 // versions up to 1.2, and one that neither end can use (there is no pre-shared key) leaves TLS 1.3
 // alone, whose suites are listed elsewhere. Has to be in place before gRPC first makes credentials.
 void AllowOnlyTls13() { setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384", 1); }
+
+// gRPC 1.51 ends its threads when its last object goes, and then now and then waits out a poller's
+// ten seconds. Held once for the process, it never ends them; the process does.
+void KeepGrpcToTheEnd() {
+  static const bool held = [] {
+    grpc_init();
+    return true;
+  }();
+  static_cast<void>(held);
+}
 
 std::string UnixPath(absl::string_view address) {
   return std::string(address.substr(sizeof(kUnixPrefix) - 1));
@@ -141,6 +153,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(grpc::Service&
     return absl::InvalidArgumentError("no address to listen on; name at least one");
   }
   AllowOnlyTls13();
+  KeepGrpcToTheEnd();
   grpc::ServerBuilder builder;
   SetCommonServerArguments(builder, options);
   std::vector<int> ports(options.listen.size(), 0);
@@ -207,6 +220,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
                                                           bool plain_tcp,
                                                           const std::string& purpose) {
   AllowOnlyTls13();
+  KeepGrpcToTheEnd();
   grpc::ChannelArguments arguments = ClientArguments(purpose, kMaxGrpcMessageBytes);
   if (IsUnixAddress(address)) {
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -232,6 +246,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
 }
 
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {
+  KeepGrpcToTheEnd();
   return grpc::CreateCustomChannel(absl::StrCat(kUnixPrefix, socket_path),
                                    grpc::InsecureChannelCredentials(),
                                    ClientArguments("local", kMaxLocalMessageBytes));

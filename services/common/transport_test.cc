@@ -1,5 +1,6 @@
 #include "services/common/transport.h"
 
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <condition_variable>
@@ -102,12 +103,15 @@ class ClientHandler : public LinkHandler {
 class TransportTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = ::testing::TempDir() + "/t";
-    std::filesystem::create_directories(folder_);
+    char folder[] = "/tmp/blindcart-transport-XXXXXX";  // Short: a socket's path has 107 bytes.
+    ASSERT_NE(mkdtemp(folder), nullptr);
+    folder_ = folder;
     auto made = crypto::MakeSelfSignedCertificate(kBrokerTlsName, {kBrokerTlsName}, 30);
     ASSERT_TRUE(made.ok()) << made.status();
     tls_ = {made->certificate_pem, made->private_key_pem};
   }
+
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // One round over a link: what came back and how it ended.
   void Talk(const std::shared_ptr<grpc::Channel>& channel, Outcome& outcome) {
