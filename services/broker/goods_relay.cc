@@ -9,117 +9,80 @@ Delivery::Delivery(const protocol::Clock& clock, std::function<void()> on_end)
     : clock_(clock), on_end_(std::move(on_end)), last_progress_ms_(clock.NowMonotonicMs()) {}
 
 bool Delivery::AttachSource(GoodsSource* source) {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (ended_ || source_attached_) return false;
-    source_attached_ = true;
-    source_ = source;
-    last_progress_ms_ = clock_.NowMonotonicMs();
-    ended = PumpLocked();
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (ended_ || source_attached_) return false;
+  source_attached_ = true;
+  source_ = source;
+  last_progress_ms_ = clock_.NowMonotonicMs();
+  PumpLocked();
   return true;
 }
 
 bool Delivery::AttachSink(GoodsSink* sink) {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (ended_ || sink_attached_) return false;
-    sink_attached_ = true;
-    sink_ = sink;
-    last_progress_ms_ = clock_.NowMonotonicMs();
-    ended = PumpLocked();
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (ended_ || sink_attached_) return false;
+  sink_attached_ = true;
+  sink_ = sink;
+  last_progress_ms_ = clock_.NowMonotonicMs();
+  PumpLocked();
   return true;
 }
 
 void Delivery::DetachSource() {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    source_ = nullptr;
-    ended = EndLocked(absl::CancelledError("the merchant's stream is gone"));
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  source_ = nullptr;
+  EndLocked(absl::CancelledError("the merchant's stream is gone"));
 }
 
 void Delivery::DetachSink() {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    sink_ = nullptr;
-    ended = EndLocked(absl::CancelledError("the agent's stream is gone"));
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  sink_ = nullptr;
+  EndLocked(absl::CancelledError("the agent's stream is gone"));
 }
 
 void Delivery::OnPiece(std::unique_ptr<GoodsPiece> piece) {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    reading_ = false;
-    if (ended_) return;
-    waiting_.push_back(std::move(piece));
-    last_progress_ms_ = clock_.NowMonotonicMs();
-    ended = PumpLocked();
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  reading_ = false;
+  if (ended_) return;
+  waiting_.push_back(std::move(piece));
+  last_progress_ms_ = clock_.NowMonotonicMs();
+  PumpLocked();
 }
 
 void Delivery::OnSourceEnded(const absl::Status& status) {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    reading_ = false;
-    if (ended_) return;
-    if (status.ok()) {
-      source_done_ = true;
-      ended = PumpLocked();
-    } else {
-      ended = EndLocked(status);
-    }
+  std::lock_guard<std::mutex> lock(mutex_);
+  reading_ = false;
+  if (!status.ok()) {
+    EndLocked(status);
+    return;
   }
-  if (ended) on_end_();
+  source_done_ = true;
+  PumpLocked();
 }
 
 void Delivery::OnWritten() {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    writing_ = false;
-    last_progress_ms_ = clock_.NowMonotonicMs();
-    ended = PumpLocked();
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  writing_ = false;
+  last_progress_ms_ = clock_.NowMonotonicMs();
+  PumpLocked();
 }
 
 void Delivery::OnSinkEnded() {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    writing_ = false;
-    ended = EndLocked(absl::CancelledError("the agent's stream broke"));
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  writing_ = false;
+  EndLocked(absl::CancelledError("the agent's stream broke"));
 }
 
 void Delivery::EndIfStale(int64_t attach_limit_ms, int64_t stall_limit_ms) {
-  bool ended = false;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const bool joined = source_attached_ && sink_attached_;
-    const int64_t limit_ms = joined ? stall_limit_ms : attach_limit_ms;
-    if (clock_.NowMonotonicMs() - last_progress_ms_ < limit_ms) return;
-    ended = EndLocked(absl::DeadlineExceededError("the delivery stood still"));
-  }
-  if (ended) on_end_();
+  std::lock_guard<std::mutex> lock(mutex_);
+  const bool joined = source_attached_ && sink_attached_;
+  const int64_t limit_ms = joined ? stall_limit_ms : attach_limit_ms;
+  if (clock_.NowMonotonicMs() - last_progress_ms_ < limit_ms) return;
+  EndLocked(absl::DeadlineExceededError("the delivery stood still"));
 }
 
-bool Delivery::PumpLocked() {
-  if (ended_) return false;
+void Delivery::PumpLocked() {
+  if (ended_) return;
   if (sink_ != nullptr && !writing_ && !waiting_.empty()) {
     writing_ = true;
     std::unique_ptr<GoodsPiece> piece = std::move(waiting_.front());
@@ -131,18 +94,18 @@ bool Delivery::PumpLocked() {
     source_->ReadNext();
   }
   if (source_done_ && sink_ != nullptr && !writing_ && waiting_.empty()) {
-    return EndLocked(absl::OkStatus());
+    EndLocked(absl::OkStatus());
   }
-  return false;
 }
 
-bool Delivery::EndLocked(const absl::Status& status) {
-  if (ended_) return false;
+void Delivery::EndLocked(const absl::Status& status) {
+  if (ended_) return;
   ended_ = true;
   waiting_.clear();
+  // First, so that who sees its stream end finds the delivery gone.
+  on_end_();
   if (source_ != nullptr) source_->Finish(status);
   if (sink_ != nullptr) sink_->Finish(status);
-  return true;
 }
 
 GoodsRelay::GoodsRelay(const Options& options, const protocol::Clock& clock)
@@ -191,13 +154,11 @@ size_t GoodsRelay::open_count() {
 }
 
 void GoodsRelay::Table::Erase(const std::string& delivery_id) {
-  std::shared_ptr<Delivery> last;  // Destroyed without the lock.
   std::lock_guard<std::mutex> lock(mutex);
   const auto found = deliveries.find(delivery_id);
   if (found == deliveries.end()) return;
   const auto count = of_customer.find(found->second.customer_id);
   if (--count->second == 0) of_customer.erase(count);
-  last = std::move(found->second.delivery);
   deliveries.erase(found);
 }
 

@@ -9,7 +9,7 @@
 // or no piece moved).
 //
 // Thread safety: every method may be called from any thread. Streams are called with the delivery's
-// lock held and must not call back synchronously.
+// lock held and must not call back synchronously; the relay's lock is taken after a delivery's.
 #ifndef BLINDCART_SERVICES_BROKER_GOODS_RELAY_H_
 #define BLINDCART_SERVICES_BROKER_GOODS_RELAY_H_
 
@@ -57,7 +57,8 @@ class Delivery {
  public:
   static constexpr size_t kLookAhead = 4;
 
-  // `on_end` is called once, without the lock. `clock` must outlive the delivery.
+  // `on_end` is called once, before the streams are ended and with the lock held: it must not call
+  // back. `clock` must outlive the delivery. Who calls a method holds a reference to the delivery.
   Delivery(const protocol::Clock& clock, std::function<void()> on_end);
 
   // False when this end was attached before or the delivery is over. An attached stream must detach
@@ -77,9 +78,9 @@ class Delivery {
   void EndIfStale(int64_t attach_limit_ms, int64_t stall_limit_ms);
 
  private:
-  // Each returns whether the delivery ended just now; the caller then calls on_end_.
-  bool PumpLocked();
-  bool EndLocked(const absl::Status& status);
+  // Both need mutex_.
+  void PumpLocked();
+  void EndLocked(const absl::Status& status);
 
   const protocol::Clock& clock_;
   const std::function<void()> on_end_;

@@ -13,6 +13,7 @@
 #include <filesystem>
 
 #include <grpc/grpc.h>
+#include <grpcpp/generic/async_generic_service.h>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
@@ -36,10 +37,24 @@ void AllowOnlyTls13() { setenv("GRPC_SSL_CIPHER_SUITES", "PSK-AES256-GCM-SHA384"
 
 // gRPC 1.51 ends its threads when its last object goes, and then now and then waits out a poller's
 // ten seconds. Held once for the process, it never ends them; the process does.
-void KeepGrpcToTheEnd() {
+void HoldGrpc() {
   static const bool held = [] {
     grpc_init();
     return true;
+  }();
+  static_cast<void>(held);
+}
+
+// The same for the queue and threads that all callback calls of a process share: gRPC 1.51 ends them
+// with their last user, and a connection that is closing at that moment then aborts the process
+// ("ref_counted.h: prior > 0"). A server without an address, which is never used, keeps them.
+void HoldCallbackThreads() {
+  HoldGrpc();
+  static grpc::Server* const held = [] {
+    static auto* const service = new grpc::CallbackGenericService();
+    grpc::ServerBuilder builder;
+    builder.RegisterCallbackGenericService(service);
+    return builder.BuildAndStart().release();
   }();
   static_cast<void>(held);
 }
@@ -153,7 +168,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(grpc::Service&
     return absl::InvalidArgumentError("no address to listen on; name at least one");
   }
   AllowOnlyTls13();
-  KeepGrpcToTheEnd();
+  HoldCallbackThreads();
   grpc::ServerBuilder builder;
   SetCommonServerArguments(builder, options);
   std::vector<int> ports(options.listen.size(), 0);
@@ -220,7 +235,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
                                                           bool plain_tcp,
                                                           const std::string& purpose) {
   AllowOnlyTls13();
-  KeepGrpcToTheEnd();
+  HoldCallbackThreads();
   grpc::ChannelArguments arguments = ClientArguments(purpose, kMaxGrpcMessageBytes);
   if (IsUnixAddress(address)) {
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
@@ -246,7 +261,7 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
 }
 
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {
-  KeepGrpcToTheEnd();
+  HoldGrpc();
   return grpc::CreateCustomChannel(absl::StrCat(kUnixPrefix, socket_path),
                                    grpc::InsecureChannelCredentials(),
                                    ClientArguments("local", kMaxLocalMessageBytes));
