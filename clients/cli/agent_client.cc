@@ -72,9 +72,7 @@ std::string DefaultSocketPath() {
 }
 
 AgentClient::AgentClient(std::string socket_path, std::shared_ptr<grpc::Channel> channel)
-    : socket_path_(std::move(socket_path)),
-      channel_(std::move(channel)),
-      stub_(v1::Agent::NewStub(channel_)) {}
+    : socket_path_(std::move(socket_path)), channel_(std::move(channel)) {}
 
 absl::StatusOr<std::unique_ptr<AgentClient>> AgentClient::Connect(const std::string& socket_path) {
   const absl::Status probed = Probe(socket_path);
@@ -116,7 +114,8 @@ absl::Status AgentClient::Download(
     const v1::DownloadRequest& request,
     const std::function<void(const v1::DownloadProgress&)>& on_progress) {
   grpc::ClientContext context;
-  const auto reader = stub_->Download(&context, request);
+  const auto stub = Stub<v1::Agent>();
+  const auto reader = stub->Download(&context, request);
   v1::DownloadProgress progress;
   while (reader->Read(&progress)) on_progress(progress);
   return InWords(reader->Finish());

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 
+#include <grpcpp/grpcpp.h>
+
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/agent.grpc.pb.h"
@@ -30,20 +32,30 @@ class AgentClient {
 
   static absl::StatusOr<std::unique_ptr<AgentClient>> Connect(const std::string& socket_path);
 
-  template <typename Request, typename Reply>
-  using Method = grpc::Status (v1::Agent::StubInterface::*)(grpc::ClientContext*, const Request&,
-                                                            Reply*);
+  // One call of one of the services on the agent's socket, which its first argument names where it is
+  // not the first of them: Call<v1::AgentBank>(&v1::AgentBank::StubInterface::Deposit, ...).
+  template <typename Service, typename Request, typename Reply>
+  using Method = grpc::Status (Service::StubInterface::*)(grpc::ClientContext*, const Request&,
+                                                          Reply*);
 
-  template <typename Request, typename Reply>
-  absl::StatusOr<Reply> Call(Method<Request, Reply> method, const Request& request,
+  template <typename Service = v1::Agent, typename Request, typename Reply>
+  absl::StatusOr<Reply> Call(Method<Service, Request, Reply> method, const Request& request,
                              int timeout_ms) {
     grpc::ClientContext context;
     SetDeadline(context, timeout_ms);
     Reply reply;
-    const absl::Status status = InWords((stub_.get()->*method)(&context, request, &reply));
+    const auto stub = Stub<Service>();
+    const absl::Status status = InWords((stub.get()->*method)(&context, request, &reply));
     if (!status.ok()) return status;
     return reply;
   }
+
+  // For streams; InWords gives their end as every call's.
+  template <typename Service>
+  std::unique_ptr<typename Service::StubInterface> Stub() {
+    return Service::NewStub(std::shared_ptr<grpc::ChannelInterface>(channel_));
+  }
+  absl::Status InWords(const grpc::Status& status) const;
 
   // Calls `on_progress` for every message, in order. No deadline: a download takes as long as it
   // takes, and the agent gives up on a shop that falls silent.
@@ -53,11 +65,9 @@ class AgentClient {
  private:
   AgentClient(std::string socket_path, std::shared_ptr<grpc::Channel> channel);
   static void SetDeadline(grpc::ClientContext& context, int timeout_ms);
-  absl::Status InWords(const grpc::Status& status) const;
 
   const std::string socket_path_;
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<v1::Agent::StubInterface> stub_;
 };
 
 }  // namespace blindcart::cli

@@ -33,12 +33,12 @@ class Context {
 
   // Connects at the first call.
   absl::StatusOr<AgentClient*> Agent();
-  template <typename Request, typename Reply>
-  absl::StatusOr<Reply> Ask(AgentClient::Method<Request, Reply> method, const Request& request,
-                            int timeout_ms) {
+  template <typename Service = v1::Agent, typename Request, typename Reply>
+  absl::StatusOr<Reply> Ask(AgentClient::Method<Service, Request, Reply> method,
+                            const Request& request, int timeout_ms) {
     absl::StatusOr<AgentClient*> agent = Agent();
     if (!agent.ok()) return agent.status();
-    return (*agent)->Call(method, request, timeout_ms);
+    return (*agent)->Call<Service>(method, request, timeout_ms);
   }
 
   // With --json, one document holds all that a command of several steps learned: each reply under

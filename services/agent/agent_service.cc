@@ -10,15 +10,12 @@
 #include "crypto/encoding.h"
 #include "crypto/secret_bytes.h"
 #include "services/agent/agent_messages.h"
+#include "services/agent/unary_call.h"
 #include "services/agent/verify.h"
 #include "services/common/status_conversion.h"
 
 namespace blindcart::agent {
 namespace {
-
-absl::Status Busy() {
-  return absl::UnavailableError("the agent is busy with other requests. Try again");
-}
 
 // Progress of a download on its way to the caller. A slow reader sees fewer steps, never a queue of
 // them. Deletes itself when the call is over and the worker has let go of it.
@@ -105,11 +102,7 @@ void AddItems(const std::vector<CatalogueEntry>& entries, Entries* items) {
 
 grpc::ServerUnaryReactor* AgentService::Run(grpc::CallbackServerContext* context,
                                             std::function<absl::Status()> work) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  const absl::Status queued =
-      calls_.Run([reactor, work = std::move(work)] { reactor->Finish(ToGrpcStatus(work())); });
-  if (!queued.ok()) reactor->Finish(ToGrpcStatus(Busy()));
-  return reactor;
+  return RunUnaryCall(context, calls_, std::move(work));
 }
 
 grpc::ServerUnaryReactor* AgentService::Login(grpc::CallbackServerContext* context,
@@ -263,7 +256,7 @@ grpc::ServerWriteReactor<v1::DownloadProgress>* AgentService::Download(
           return writer->Report(progress);
         }));
       });
-  if (!queued.ok()) writer->End(Busy());
+  if (!queued.ok()) writer->End(AgentBusy());
   return writer.get();
 }
 

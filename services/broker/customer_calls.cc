@@ -69,6 +69,10 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
     case v1::CustomerMessage::kBalance:
       status = Balance(reply.mutable_balance());
       break;
+    case v1::CustomerMessage::kBank:
+    case v1::CustomerMessage::kMail:
+    case v1::CustomerMessage::kNotary:
+    case v1::CustomerMessage::kCertificate:
     case v1::CustomerMessage::kLogin:
     case v1::CustomerMessage::kShopFrame:
     case v1::CustomerMessage::BODY_NOT_SET:

@@ -162,8 +162,8 @@ bool IsLoopbackAddress(absl::string_view address) {
                          parts->host.find_first_not_of("0123456789.") == std::string::npos));
 }
 
-absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(grpc::Service& service,
-                                                                  const Options& options) {
+absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
+    const std::vector<grpc::Service*>& services, const Options& options) {
   if (options.listen.empty()) {
     return absl::InvalidArgumentError("no address to listen on; name at least one");
   }
@@ -194,7 +194,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(grpc::Service&
     }
     builder.AddListeningPort(address, credentials, &ports[i]);
   }
-  builder.RegisterService(&service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   // Sockets are made for their owner only; no moment in between is open to others.
   const mode_t mask = umask(0177);
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();

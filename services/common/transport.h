@@ -49,9 +49,13 @@ class ServerRunner {
     int max_message_bytes = kMaxGrpcMessageBytes;
     int max_streams_per_connection = 64;
   };
-  // `service` must outlive the runner.
+  // The services must outlive the runner.
+  static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
+      const std::vector<grpc::Service*>& services, const Options& options);
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(grpc::Service& service,
-                                                             const Options& options);
+                                                             const Options& options) {
+    return Start({&service}, options);
+  }
   ~ServerRunner();  // Shuts down at once.
 
   // The addresses in use, ports filled in, in the order of Options::listen.
