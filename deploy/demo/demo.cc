@@ -7,9 +7,8 @@
 #include <nlohmann/json.hpp>
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "deploy/demo/example_shop.h"
+#include "deploy/demo/narration.h"
 #include "deploy/demo/views.h"
 #include "services/common/files.h"
 
@@ -24,13 +23,6 @@ constexpr char kBookTitle[] = "Leaving a faith, keeping a family";
 constexpr char kLargeTitle[] = "Conversations about dying";
 constexpr int kExitLoginFailed = 3;
 constexpr int kExitBusinessRefusal = 4;
-
-void Headline(const std::string& text) {
-  std::cout << "\n== " << text << " " << std::string(text.size() < 70 ? 70 - text.size() : 0, '=')
-            << "\n";
-}
-
-void Say(const std::string& text) { std::cout << text << "\n"; }
 
 absl::StatusOr<json> Parse(const std::string& text) {
   json parsed = json::parse(text, nullptr, /*allow_exceptions=*/false);
@@ -53,7 +45,7 @@ absl::StatusOr<std::unique_ptr<Demo>> Demo::Create(const std::string& folder) {
 
 absl::Status Demo::StartBrokerAndRecorder() {
   Headline("A broker");
-  auto parties = testing::InterposedMarketplace::Create(folder_);
+  auto parties = testing::InterposedMarketplace::Create(folder_, {"--customers-may-deposit"});
   if (!parties.ok()) return parties.status();
   parties_ = *std::move(parties);
   Say(absl::StrCat("The broker runs as process ", market().broker()->pid(), " and listens on ",
@@ -292,19 +284,7 @@ void Demo::PrintCommandsToTry() const {
 
 absl::Status Demo::Show(const std::string& username, const std::vector<std::string>& arguments,
                         int expected_exit_code) {
-  const std::string typed =
-      absl::StrReplaceAll(absl::StrJoin(arguments, " "), {{folder_ + "/", ""}});
-  std::cout << "\n" << username << "$ blindcart " << typed << std::endl;
-  testing::Command command = market().CliCommand(username, arguments);
-  command.shared_output = true;  // So that a terminal shows a progress bar that moves.
-  auto output = testing::RunToEnd(command);
-  if (!output.ok()) return output.status();
-  if (expected_exit_code != 0) std::cout << "(exit code " << output->exit_code << ")\n";
-  if (output->exit_code != expected_exit_code) {
-    return absl::InternalError(absl::StrCat("this should have exited with ", expected_exit_code,
-                                            ", not ", output->exit_code));
-  }
-  return absl::OkStatus();
+  return ShowCommand(market(), username, arguments, expected_exit_code);
 }
 
 absl::StatusOr<std::string> Demo::Ask(const std::string& username,

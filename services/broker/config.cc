@@ -226,6 +226,12 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
       "broker_account_number: ",
       quoted(config.broker_account_number()),
       "\n\n"
+      "# Whether customers may deposit by themselves: money comes from the external account at "
+      "their\n"
+      "# word. For trying things out, and for a broker that is paid in another way first.\n"
+      "customers_may_deposit: ",
+      config.customers_may_deposit() ? "true" : "false",
+      "\n\n"
       "# debug, info, warning or error. No level logs names, amounts, products or addresses.\n"
       "log_level: ",
       quoted(config.log_level()),

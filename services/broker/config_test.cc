@@ -12,6 +12,7 @@ using ::testing::HasSubstr;
 TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
   v1::BrokerConfig config = DefaultConfig();
   config.add_listen("unix:/run/\"odd\" name.sock");
+  config.set_customers_may_deposit(true);
   ASSERT_TRUE(CompleteConfig(&config).ok());
   const std::string dir = ::testing::TempDir() + "/config-roundtrip";
   ASSERT_TRUE(MakePrivateDirectory(dir).ok());

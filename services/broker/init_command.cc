@@ -34,6 +34,7 @@ struct InitOptions {
   std::string currency = "EUR";
   int charge_basis_points = 100;
   std::string charge_fixed = "0";
+  bool customers_may_deposit = false;
   std::string passphrase_file;
 };
 
@@ -51,6 +52,7 @@ absl::StatusOr<v1::BrokerConfig> MakeConfig(const InitOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat("--charge-fixed: ", fixed.status().message()));
   }
   config.set_charge_fixed_minor(*fixed);
+  config.set_customers_may_deposit(options.customers_may_deposit);
   const absl::Status complete = CompleteConfig(&config);
   if (!complete.ok()) return complete;
   return config;
@@ -174,6 +176,8 @@ void AddInitCommand(CLI::App& app, Run* run) {
       ->add_option("--charge-fixed", options->charge_fixed,
                    "Added to every charge, as an amount such as 0.10")
       ->capture_default_str();
+  command->add_flag("--customers-may-deposit", options->customers_may_deposit,
+                    "Let customers deposit by themselves, at their word [no]");
   command->add_option("--passphrase-file", options->passphrase_file,
                       "Pass phrase for the keys [$BLINDCART_PASSPHRASE, else asked for]");
   command->footer(
