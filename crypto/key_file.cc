@@ -184,6 +184,16 @@ class TemporaryFile {
   bool created_ = false;
 };
 
+std::string FolderOf(const std::string& path) {
+  const size_t slash = path.rfind('/');
+  if (slash == std::string::npos) return ".";
+  return slash == 0 ? "/" : path.substr(0, slash);
+}
+
+std::string TemporarySuffix() {
+  return absl::StrCat(".", HexEncode(SystemRandom().Bytes(8)), ".tmp");
+}
+
 absl::Status SyncFolder(const std::string& folder) {
   const FileDescriptor handle(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (handle.get() < 0 || fsync(handle.get()) != 0) {
@@ -201,13 +211,13 @@ Pkcs8Ptr Ed25519ToPkcs8(const Ed25519PrivateKey& key) {
   return Pkcs8Ptr(EVP_PKEY2PKCS8(pkey.get()));
 }
 
-absl::StatusOr<RsaPrivateKey> RsaFromPkcs8(PKCS8_PRIV_KEY_INFO* info) {
+SecretBytes ToDer(PKCS8_PRIV_KEY_INFO* info) {
   const int size = i2d_PKCS8_PRIV_KEY_INFO(info, nullptr);
   CheckLibrary(size > 0, "i2d_PKCS8_PRIV_KEY_INFO");
   SecretBytes der(static_cast<size_t>(size));
   uint8_t* out = der.data();
   CheckLibrary(i2d_PKCS8_PRIV_KEY_INFO(info, &out) == size, "i2d_PKCS8_PRIV_KEY_INFO");
-  return RsaPrivateKey::FromPkcs8Der(der.view());
+  return der;
 }
 
 absl::StatusOr<Ed25519PrivateKey> Ed25519FromPkcs8(const PKCS8_PRIV_KEY_INFO* info) {
@@ -235,7 +245,7 @@ absl::Status SaveIdentity(const std::string& folder, const Identity& identity,
     if (lstat(path.c_str(), &info) == 0) return absl::AlreadyExistsError("key file exists");
   }
 
-  const std::string suffix = absl::StrCat(".", HexEncode(SystemRandom().Bytes(8)), ".tmp");
+  const std::string suffix = TemporarySuffix();
   TemporaryFile rsa_file(rsa_path + suffix);
   TemporaryFile ed25519_file(ed25519_path + suffix);
   status = rsa_file.Write(Encrypt(RsaToPkcs8(identity.rsa()).get(), pass_phrase));
@@ -259,7 +269,7 @@ absl::StatusOr<Identity> LoadIdentity(const std::string& folder, absl::string_vi
 
   absl::StatusOr<Pkcs8Ptr> rsa_info = Decrypt(rsa_pem->view(), pass_phrase);
   if (!rsa_info.ok()) return rsa_info.status();
-  absl::StatusOr<RsaPrivateKey> rsa = RsaFromPkcs8(rsa_info->get());
+  absl::StatusOr<RsaPrivateKey> rsa = RsaPrivateKey::FromPkcs8Der(ToDer(rsa_info->get()).view());
   if (!rsa.ok()) return rsa.status();
 
   absl::StatusOr<Pkcs8Ptr> ed25519_info = Decrypt(ed25519_pem->view(), pass_phrase);
@@ -267,6 +277,33 @@ absl::StatusOr<Identity> LoadIdentity(const std::string& folder, absl::string_vi
   absl::StatusOr<Ed25519PrivateKey> ed25519 = Ed25519FromPkcs8(ed25519_info->get());
   if (!ed25519.ok()) return ed25519.status();
   return Identity::Create(*std::move(rsa), *std::move(ed25519));
+}
+
+absl::Status SavePrivateKey(const std::string& path, absl::string_view pkcs8_der,
+                            absl::string_view pass_phrase) {
+  absl::Status status = CheckPassPhrase(pass_phrase);
+  if (!status.ok()) return status;
+  const Pkcs8Ptr key = ParsePkcs8(pkcs8_der);
+  ERR_clear_error();
+  if (key == nullptr) return absl::InvalidArgumentError("not a private key");
+  struct stat info;
+  if (lstat(path.c_str(), &info) == 0) return absl::AlreadyExistsError("key file exists");
+  TemporaryFile file(path + TemporarySuffix());
+  status = file.Write(Encrypt(key.get(), pass_phrase));
+  if (!status.ok()) return status;
+  status = file.MoveTo(path);
+  if (!status.ok()) return status;
+  return SyncFolder(FolderOf(path));
+}
+
+absl::StatusOr<SecretBytes> LoadPrivateKey(const std::string& path, absl::string_view pass_phrase) {
+  const absl::Status status = CheckPassPhrase(pass_phrase);
+  if (!status.ok()) return status;
+  absl::StatusOr<SecretBytes> pem = ReadKeyFile(path);
+  if (!pem.ok()) return pem.status();
+  absl::StatusOr<Pkcs8Ptr> info = Decrypt(pem->view(), pass_phrase);
+  if (!info.ok()) return info.status();
+  return ToDer(info->get());
 }
 
 }  // namespace blindcart::crypto

@@ -164,5 +164,31 @@ TEST_F(KeyFileTest, RefusesWhatIsNoSuchKey) {
   EXPECT_TRUE(LoadIdentity(folder_, kPassPhrase).ok());
 }
 
+TEST_F(KeyFileTest, KeepsOneKeyOfAnotherPurpose) {
+  const std::string path = folder_ + "/tsa.pem";
+  const SecretBytes key = TestIdentity(0).rsa().Pkcs8Der();
+  ASSERT_TRUE(SavePrivateKey(path, key.view(), kPassPhrase).ok());
+  const auto loaded = LoadPrivateKey(path, kPassPhrase);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  EXPECT_TRUE(loaded->view() == key.view());
+  struct stat info;
+  ASSERT_EQ(stat(path.c_str(), &info), 0);
+  EXPECT_EQ(info.st_mode & 07777, 0600u);
+  EXPECT_EQ(Read(path).rfind("-----BEGIN ENCRYPTED PRIVATE KEY-----", 0), 0u);
+
+  EXPECT_EQ(LoadPrivateKey(path, "wrong").status().code(), absl::StatusCode::kPermissionDenied);
+  EXPECT_EQ(LoadPrivateKey(folder_ + "/none.pem", kPassPhrase).status().code(),
+            absl::StatusCode::kNotFound);
+  EXPECT_EQ(SavePrivateKey(path, key.view(), kPassPhrase).code(), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(SavePrivateKey(folder_ + "/x.pem", "no key", kPassPhrase).code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(SavePrivateKey(folder_ + "/x.pem", key.view(), "").code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(FilesInFolder(), std::set<std::string>{"tsa.pem"});
+  ASSERT_EQ(chmod(path.c_str(), 0644), 0);
+  EXPECT_EQ(LoadPrivateKey(path, kPassPhrase).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+}
+
 }  // namespace
 }  // namespace blindcart::crypto
