@@ -33,8 +33,6 @@ bool IsKept(v1::PayOutcome outcome) {
   switch (outcome) {
     case v1::PAY_OUTCOME_SUCCESSFUL:
     case v1::PAY_OUTCOME_INSUFFICIENT_BALANCE:
-    case v1::PAY_OUTCOME_ORDER_EXPIRED:
-    case v1::PAY_OUTCOME_ORDER_DECLINED:
     case v1::PAY_OUTCOME_TOTAL_DIFFERS:
     case v1::PAY_OUTCOME_CURRENCY:
       return true;

@@ -11,7 +11,8 @@
 // The same request (request id, order, account, total) gets the same answer, without the PIN. Not
 // kept are the answers that depend on the PIN or say nothing about the order (TRY_LATER,
 // ACCOUNT_OR_PIN, ORDER_UNKNOWN, BUSY): the digest that tells requests apart holds no PIN, since one
-// at rest could be guessed from it. A request id that comes back with other content is judged anew; an
+// at rest could be guessed from it; nor those that the order itself gives for ever (ORDER_DECLINED,
+// ORDER_EXPIRED), which would only fill the store. A request id that comes back with other content is judged anew; an
 // order is charged once whatever the ids.
 //
 // Thread-safe. Answers come once, on the caller's thread, the pool's or the commit queue's.
@@ -43,7 +44,7 @@ class Payments {
   // Of one customer at once; a further one is BUSY.
   static constexpr int kMaxUnderWay = 4;
   // A merchant is told of failed payments of one order at most this often.
-  static constexpr int64_t kFailureNoticeIntervalMs = 1'000;
+  static constexpr int64_t kFailureNoticeIntervalMs = 60'000;
   static constexpr size_t kMaxFailuresRemembered = 65'536;
 
   struct Options {
