@@ -43,6 +43,7 @@ inline constexpr absl::string_view kProtocolName = "blindcart/v1";
 inline constexpr absl::string_view kPairCustomerBroker = "customer-broker";
 inline constexpr absl::string_view kPairBrokerMerchant = "broker-merchant";
 inline constexpr absl::string_view kPairCustomerMerchant = "customer-merchant";
+inline constexpr absl::string_view kPairPeerPeer = "peer-peer";
 
 inline constexpr size_t kSessionIdBytes = 16;
 inline constexpr size_t kKeyBytes = 32;

@@ -49,6 +49,8 @@ absl::string_view RefusalReasonName(RefusalReason reason) {
       return "password";
     case RefusalReason::kRateLimited:
       return "rate_limited";
+    case RefusalReason::kCertificate:
+      return "certificate";
     case RefusalReason::kCount:
       break;
   }

@@ -39,6 +39,7 @@ enum class RefusalReason {
   kStale,  // sent_at_ms out of the window.
   kPassword,
   kRateLimited,
+  kCertificate,  // Expired, revoked, another authority's, or not to be judged.
   kCount,  // Number of reasons; not one itself.
 };
 
