@@ -142,7 +142,60 @@ CREATE TABLE meta (
 ) STRICT, WITHOUT ROWID;
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst};
+constexpr char kMail[] = R"sql(
+CREATE TABLE mail_keys (
+  customer_id INTEGER PRIMARY KEY REFERENCES customers (id),
+  identity_key BLOB NOT NULL CHECK (length(identity_key) = 32),
+  identity_key_signature BLOB NOT NULL CHECK (length(identity_key_signature) = 64),
+  signed_pre_key_id INTEGER NOT NULL CHECK (signed_pre_key_id BETWEEN 1 AND 4294967295),
+  signed_pre_key BLOB NOT NULL CHECK (length(signed_pre_key) = 32),
+  signed_pre_key_signature BLOB NOT NULL CHECK (length(signed_pre_key_signature) = 64),
+  last_pre_key_id INTEGER NOT NULL CHECK (last_pre_key_id BETWEEN 0 AND 4294967295)
+) STRICT;
+
+CREATE TABLE mail_pre_keys (
+  customer_id INTEGER NOT NULL REFERENCES mail_keys (customer_id),
+  id INTEGER NOT NULL CHECK (id BETWEEN 1 AND 4294967295),
+  pre_key BLOB NOT NULL CHECK (length(pre_key) = 32),
+  PRIMARY KEY (customer_id, id)
+) STRICT;
+CREATE TRIGGER mail_pre_keys_fixed BEFORE UPDATE ON mail_pre_keys
+  BEGIN SELECT RAISE(ABORT, 'a pre-key cannot be changed'); END;
+
+-- Made with the first message to a customer; the counts are those of the rows in mail.
+CREATE TABLE mailboxes (
+  customer_id INTEGER PRIMARY KEY REFERENCES customers (id),
+  last_mail_number INTEGER NOT NULL CHECK (last_mail_number > 0),
+  items INTEGER NOT NULL CHECK (items >= 0),
+  bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT;
+
+CREATE TABLE mail (
+  recipient_id INTEGER NOT NULL REFERENCES mailboxes (customer_id),
+  mail_number INTEGER NOT NULL CHECK (mail_number > 0),
+  sender_id INTEGER NOT NULL REFERENCES customers (id),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  sealed BLOB NOT NULL CHECK (length(sealed) BETWEEN 1 AND 1048576),
+  stored_at_ms INTEGER NOT NULL CHECK (stored_at_ms >= 0),
+  expires_at_ms INTEGER NOT NULL CHECK (expires_at_ms >= 0),
+  PRIMARY KEY (recipient_id, mail_number)
+) STRICT;
+CREATE INDEX mail_expiring ON mail (expires_at_ms);
+CREATE TRIGGER mail_fixed BEFORE UPDATE ON mail
+  BEGIN SELECT RAISE(ABORT, 'mail cannot be changed'); END;
+
+-- Outlives its mail, so that a sender who did not hear the answer cannot store it twice. Does not say
+-- to whom it went.
+CREATE TABLE mail_ids (
+  sender_id INTEGER NOT NULL REFERENCES customers (id),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  expires_at_ms INTEGER NOT NULL CHECK (expires_at_ms >= 0),
+  PRIMARY KEY (sender_id, message_id)
+) STRICT;
+CREATE INDEX mail_ids_expiring ON mail_ids (expires_at_ms);
+)sql";
+
+constexpr const char* kMigrations[] = {kFirst, kMail};
 
 }  // namespace
 

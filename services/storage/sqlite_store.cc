@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "services/storage/sqlite.h"
+#include "services/storage/sqlite_mailboxes.h"
 #include "services/storage/sqlite_schema.h"
 
 namespace blindcart::storage {
@@ -588,6 +589,7 @@ class SqliteTransaction : public Transaction {
         transfers_(database),
         requests_(database),
         notices_(database),
+        mailboxes_(database),
         meta_(database) {}
 
   Accounts& accounts() override { return accounts_; }
@@ -597,6 +599,7 @@ class SqliteTransaction : public Transaction {
   Transfers& transfers() override { return transfers_; }
   Requests& requests() override { return requests_; }
   Notices& notices() override { return notices_; }
+  Mailboxes& mailboxes() override { return mailboxes_; }
   Meta& meta() override { return meta_; }
 
  private:
@@ -607,6 +610,7 @@ class SqliteTransaction : public Transaction {
   SqliteTransfers transfers_;
   SqliteRequests requests_;
   SqliteNotices notices_;
+  SqliteMailboxes mailboxes_;
   SqliteMeta meta_;
 };
 

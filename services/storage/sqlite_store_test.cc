@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/storage/mailboxes_contract_test.h"
 #include "services/storage/sqlite.h"
 #include "services/storage/store_contract_test.h"
 #include "services/storage/testing/fault_vfs.h"
@@ -50,6 +51,7 @@ std::unique_ptr<StoreBackend> MakeSqliteBackend() { return std::make_unique<Sqli
 }  // namespace
 
 INSTANTIATE_TEST_SUITE_P(Sqlite, StoreContractTest, ::testing::Values(MakeSqliteBackend));
+INSTANTIATE_TEST_SUITE_P(Sqlite, MailboxesContractTest, ::testing::Values(MakeSqliteBackend));
 
 namespace {
 

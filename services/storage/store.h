@@ -1,7 +1,7 @@
 // The broker's durable state behind one small interface (architecture.md, "Storage").
 //
 // Purpose: everything the broker must remember: accounts, customers, merchants, orders, transfers
-// with their entries, answers already given, notices still owed to merchants, and a few settings.
+// with their entries, answers already given, notices still owed to merchants, mail, and a few settings.
 // Sessions are never stored. SQLite implements this interface (sqlite_store.h); every further
 // backend has to pass store_contract_test.h.
 //
@@ -49,6 +49,9 @@ inline constexpr size_t kSidBytes = 16;
 inline constexpr size_t kFingerprintBytes = 32;
 inline constexpr size_t kCommitmentBytes = 32;
 inline constexpr size_t kRequestDigestBytes = 32;
+inline constexpr size_t kMailKeyBytes = 32;
+inline constexpr size_t kMailSignatureBytes = 64;
+inline constexpr size_t kMessageIdBytes = 16;
 
 // Upper bounds of what has no fixed size. The store refuses more; callers bound what comes from
 // outside long before this.
@@ -145,6 +148,37 @@ struct Notice {
   int64_t merchant_id = 0;
   std::string payload;
   int64_t created_at_ms = 0;
+};
+
+// What a customer has published so that others can begin to write to them.
+struct MailKeys {
+  int64_t customer_id = 0;
+  std::string identity_key;              // kMailKeyBytes
+  std::string identity_key_signature;    // kMailSignatureBytes
+  int64_t signed_pre_key_id = 0;         // 1 to 2^32 - 1
+  std::string signed_pre_key;            // kMailKeyBytes
+  std::string signed_pre_key_signature;  // kMailSignatureBytes
+};
+
+struct MailPreKey {
+  int64_t id = 0;   // 1 to 2^32 - 1
+  std::string key;  // kMailKeyBytes
+};
+
+// A message that waits for its recipient.
+struct Mail {
+  int64_t recipient_id = 0;
+  int64_t mail_number = 0;  // given by the store, ascending within a mailbox, never used twice
+  int64_t sender_id = 0;
+  std::string message_id;  // kMessageIdBytes, made by the sender
+  std::string sealed;      // 1 to kMaxPayloadBytes
+  int64_t stored_at_ms = 0;
+  int64_t expires_at_ms = 0;
+};
+
+struct MailboxUse {
+  int64_t items = 0;
+  int64_t bytes = 0;  // of `sealed`
 };
 
 class Accounts {
@@ -247,6 +281,34 @@ class Notices {
   virtual absl::Status Acknowledge(int64_t merchant_id, int64_t notice_id) = 0;
 };
 
+class Mailboxes {
+ public:
+  virtual ~Mailboxes() = default;
+  // Inserts or replaces. With another identity key than before, every one-time pre-key of the old one
+  // is gone too, and their ids may be used anew.
+  virtual absl::Status SetKeys(const MailKeys& keys) = 0;
+  virtual absl::StatusOr<MailKeys> GetKeys(int64_t customer_id) = 0;
+  // For a customer who has keys (kNotFound). Ids ascend: kAlreadyExists for an id at or below one
+  // that was added before, also when that one has been taken since.
+  virtual absl::Status AddPreKey(int64_t customer_id, const MailPreKey& pre_key) = 0;
+  // Removes and returns the one with the lowest id; kNotFound when none is left.
+  virtual absl::StatusOr<MailPreKey> TakePreKey(int64_t customer_id) = 0;
+  virtual absl::StatusOr<int64_t> CountPreKeys(int64_t customer_id) = 0;
+
+  // `mail_number` is ignored and the new one returned. kAlreadyExists when the sender has appended
+  // this message_id before, to whomever, and it has not expired: also when it has been removed.
+  virtual absl::StatusOr<int64_t> Append(const Mail& mail) = 0;
+  // Of one mailbox in mail_number order, at most `limit` with a number above `after_number`.
+  virtual absl::StatusOr<std::vector<Mail>> List(int64_t recipient_id, int64_t after_number,
+                                                 int64_t limit) = 0;
+  // OK when it is gone already.
+  virtual absl::Status Remove(int64_t recipient_id, int64_t mail_number) = 0;
+  virtual absl::StatusOr<MailboxUse> Use(int64_t recipient_id) = 0;
+  // Removes mail, and forgets message ids, whose expiry is at or before `now_ms`, at most `limit` of
+  // each; returns how many of both.
+  virtual absl::StatusOr<int64_t> RemoveExpired(int64_t now_ms, int64_t limit) = 0;
+};
+
 class Meta {
  public:
   virtual ~Meta() = default;
@@ -264,6 +326,7 @@ class Transaction {
   virtual Transfers& transfers() = 0;
   virtual Requests& requests() = 0;
   virtual Notices& notices() = 0;
+  virtual Mailboxes& mailboxes() = 0;
   virtual Meta& meta() = 0;
 };
 
