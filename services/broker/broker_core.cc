@@ -47,6 +47,14 @@ Payments::Options PaymentOptions(const v1::BrokerConfig& config, crypto::RandomS
   return options;
 }
 
+Mail::Options MailOptions(const v1::BrokerLimits& limits) {
+  Mail::Options options;
+  options.max_items = limits.max_mailbox_messages();
+  options.max_bytes = limits.max_mailbox_bytes();
+  options.lifetime_ms = limits.mail_lifetime_ms();
+  return options;
+}
+
 absl::Status CheckStore(const v1::BrokerConfig& config, storage::Store& store,
                         std::string* decoy_identity) {
   return store.Read([&](storage::Transaction& transaction) -> absl::Status {
@@ -100,6 +108,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
       orders_(OrderOptions(config), store, *commits_, notices_, clock),
       payments_(PaymentOptions(config, random, cost), identity, store, *commits_, password_workers_,
                 notices_, clock),
+      mail_(MailOptions(config.limits()), store, *commits_, clock),
       parts_{identity,
              decoy_identity_,
              store,
@@ -112,6 +121,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
              payments_,
              notices_,
              goods_,
+             mail_,
              clock,
              random,
              counters_,
@@ -139,6 +149,7 @@ void BrokerCore::Sweep() {
   orders_.Sweep();
   notices_.Sweep();
   goods_.Sweep();
+  mail_.Sweep();
 }
 
 void BrokerCore::CloseLinks() {

@@ -17,6 +17,7 @@
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
 #include "services/broker/goods_relay.h"
+#include "services/broker/mail.h"
 #include "services/broker/notices.h"
 #include "services/broker/orders.h"
 #include "services/broker/parts.h"
@@ -54,10 +55,11 @@ class BrokerCore {
   GoodsRelay& goods() { return goods_; }
   protocol::RefusalCounters& counters() { return counters_; }
   SessionTable& sessions() { return sessions_; }
+  Mail& mail() { return mail_; }
   Relay& relay() { return relay_; }
 
   // Ends what is overdue: handshakes, sessions, shop answers, orders, deliveries; sends notices
-  // again.
+  // again; removes expired mail.
   void Sweep();
   // Asks every link to end.
   void CloseLinks();
@@ -79,6 +81,7 @@ class BrokerCore {
   Notices notices_;
   Orders orders_;
   Payments payments_;
+  Mail mail_;
   const Parts parts_;
 };
 

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "protocol/delivery.h"
 #include "protocol/order.h"
 #include "protocol/refusal.h"
@@ -48,6 +49,8 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       return OpenShop(call_id, message.open_shop());
     case v1::CustomerMessage::kPay:
       return Pay(call_id, std::move(*message.mutable_pay()));
+    case v1::CustomerMessage::kMail:
+      return Mail(call_id, std::move(*message.mutable_mail()));
     case v1::CustomerMessage::kDecline:
       return Decline(call_id, message.decline());
     case v1::CustomerMessage::kCloseShop:
@@ -70,7 +73,6 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       status = Balance(reply.mutable_balance());
       break;
     case v1::CustomerMessage::kBank:
-    case v1::CustomerMessage::kMail:
     case v1::CustomerMessage::kNotary:
     case v1::CustomerMessage::kCertificate:
     case v1::CustomerMessage::kLogin:
@@ -108,6 +110,18 @@ absl::Status CustomerCalls::Pay(uint64_t call_id, v1::PayCall call) {
                                *reply.mutable_pay() = std::move(result);
                                Reply(link, call_id, std::move(reply));
                              });
+}
+
+absl::Status CustomerCalls::Mail(uint64_t call_id, v1::MailCall call) {
+  return parts_.mail.Handle(end_.customer_id, std::move(call),
+                            [link = end_.link, call_id](absl::StatusOr<v1::MailResult> result) {
+                              // There is no answer that says so: the agent comes back and asks again.
+                              if (!result.ok())
+                                return link->Close(absl::UnavailableError("the store is busy"));
+                              v1::BrokerToCustomer reply;
+                              *reply.mutable_mail() = *std::move(result);
+                              Reply(link, call_id, std::move(reply));
+                            });
 }
 
 absl::Status CustomerCalls::Decline(uint64_t call_id, const v1::DeclineCall& call) {

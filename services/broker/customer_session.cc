@@ -187,6 +187,9 @@ void CustomerSession::Serve(uint64_t call_id) {
   State expected = State::kVerifying;
   if (!state_.compare_exchange_strong(expected, State::kServing)) return;
   parts_.sessions.BindCustomer(link_id_, customer_id_);
+  parts_.mail.AddLink(customer_id_, link_id_, link_);
+  // It may have ended meanwhile, before there was anything to remove.
+  if (state_ == State::kClosed) parts_.mail.RemoveLink(customer_id_, link_id_);
   v1::BrokerToCustomer message;
   message.set_call_id(call_id);
   message.mutable_login()->set_success(true);
@@ -220,6 +223,7 @@ void CustomerSession::OnClosed(const absl::Status&) {
   // Who leaves after the challenge has had the same work done as who answers it wrongly.
   if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
+  parts_.mail.RemoveLink(customer_id_, link_id_);
   parts_.sessions.Remove(link_id_);
 }
 

@@ -11,6 +11,7 @@
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
 #include "services/broker/goods_relay.h"
+#include "services/broker/mail.h"
 #include "services/broker/notices.h"
 #include "services/broker/orders.h"
 #include "services/broker/payments.h"
@@ -38,6 +39,7 @@ struct Parts {
   Payments& payments;
   Notices& notices;
   GoodsRelay& goods;
+  Mail& mail;
   const protocol::Clock& clock;
   crypto::RandomSource& random;
   protocol::RefusalCounters& counters;

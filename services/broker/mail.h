@@ -1,0 +1,109 @@
+// The mailbox (docs/messages.md): keeps what customers publish so that others can begin to write to
+// them, and what they send to each other, sealed for the recipient alone, until it is acknowledged or
+// expires. A recipient who is connected gets new mail at once; all of it can be fetched again until it
+// is acknowledged.
+//
+// Checked before anything is stored: sizes, and that published keys are signed by the customer's
+// enrolled identity. A one-time pre-key is handed out once, and to one asker at most once in
+// kPreKeyIntervalMs for each owner, so that nobody empties another's store of them; who asks too
+// often gets the keys without one. A message id is stored once. A mailbox holds a bounded number of
+// messages and bytes.
+//
+// Thread-safe. Answers come once, on the caller's thread or the commit queue's. Links are called
+// without a lock held.
+#ifndef BLINDCART_SERVICES_BROKER_MAIL_H_
+#define BLINDCART_SERVICES_BROKER_MAIL_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "proto/mail.pb.h"
+#include "protocol/clock.h"
+#include "services/broker/relay.h"
+#include "services/common/link.h"
+#include "services/storage/commit_queue.h"
+#include "services/storage/store.h"
+
+namespace blindcart::broker {
+
+class Mail {
+ public:
+  static constexpr int64_t kMaxPreKeys = 100;  // Of one customer; more are not kept.
+  static constexpr int64_t kPreKeyIntervalMs = 60'000;
+  static constexpr size_t kMaxAskersRemembered = 65'536;
+  static constexpr int kMaxNumbersAcknowledged = 1'000;  // In one call.
+  // One page of fetched mail stops before either.
+  static constexpr int kMaxItemsPerPage = 64;
+  static constexpr size_t kMaxBytesPerPage = 640 * 1024;
+  // Messages under way to the store: of one customer, and of all in bytes. A further one is BUSY.
+  static constexpr int kMaxUnderWay = 8;
+  static constexpr size_t kMaxBytesUnderWay = 32 * 1024 * 1024;
+  static constexpr int64_t kSweepIntervalMs = 5'000;
+
+  struct Options {
+    int64_t max_items = 0;  // In one mailbox.
+    int64_t max_bytes = 0;
+    int64_t lifetime_ms = 0;
+  };
+  // An error: it could not be done now.
+  using Answer = std::function<void(absl::StatusOr<v1::MailResult>)>;
+
+  // All must outlive the object and every callback of the queue.
+  Mail(const Options& options, storage::Store& store, storage::CommitQueue& commits,
+       const protocol::Clock& clock);
+
+  // New mail for the customer goes to this link too from now on.
+  void AddLink(int64_t customer_id, LinkId link_id, std::shared_ptr<Link> link);
+  void RemoveLink(int64_t customer_id, LinkId link_id);
+
+  // Refused() for what no honest agent sends, any other error when it cannot be done now; `answer` is
+  // not called then.
+  absl::Status Handle(int64_t customer_id, v1::MailCall call, Answer answer);
+
+  // Removes what has expired.
+  void Sweep();
+
+ private:
+  absl::Status PublishKeys(int64_t customer_id, const v1::PublishKeysCall& call, Answer answer);
+  absl::Status FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call, Answer answer);
+  absl::Status Send(int64_t customer_id, v1::SendMailCall call, Answer answer);
+  absl::Status Fetch(int64_t customer_id, const v1::FetchMailCall& call, Answer answer);
+  absl::Status Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCall& call, Answer answer);
+
+  // Runs `job`, which fills its argument in, and answers once that is durable.
+  absl::Status Commit(std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
+                      Answer answer);
+  // Whether the asker may take one of the owner's pre-keys now; notes it when so.
+  bool MayTakePreKey(int64_t asker_id, int64_t owner_id);
+  bool BeginSend(int64_t customer_id, size_t bytes);
+  void EndSend(int64_t customer_id, size_t bytes);
+  void Push(int64_t recipient_id, v1::MailItem item);
+
+  const Options options_;
+  storage::Store& store_;
+  storage::CommitQueue& commits_;
+  const protocol::Clock& clock_;
+
+  std::mutex mutex_;
+  // The rest is used under mutex_.
+  absl::flat_hash_map<int64_t, absl::flat_hash_map<LinkId, std::shared_ptr<Link>>> links_;
+  // By asker and owner: when the last pre-key was taken, monotonic milliseconds.
+  absl::flat_hash_map<std::pair<int64_t, int64_t>, int64_t> taken_;
+  absl::flat_hash_map<int64_t, int> under_way_;  // By customer.
+  size_t bytes_under_way_ = 0;
+  int64_t last_sweep_ms_ = 0;
+  bool sweeping_ = false;
+};
+
+}  // namespace blindcart::broker
+
+#endif  // BLINDCART_SERVICES_BROKER_MAIL_H_
