@@ -12,6 +12,7 @@ constexpr char kFooter[] = R"(Examples:
   blindcart browse quiet-books
   blindcart buy 3f9a12bc
   blindcart --json purchases
+  blindcart --explain login --username alice
 
 The agent's socket: --socket, else $BLINDCART_AGENT_SOCKET, else agent/agent.sock
 below this folder, else $XDG_RUNTIME_DIR/blindcart/agent.sock.
@@ -34,6 +35,8 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   app.add_option("--socket", options.socket, "The agent's Unix socket")
       ->envname("BLINDCART_AGENT_SOCKET");
   app.add_flag("--json", options.json, "Print JSON, for scripts");
+  app.add_flag("--explain", options.explain,
+               "Tell on standard error each protocol step as it happens");
   app.require_subcommand(0, 1);
   app.footer(kFooter);
   AddSessionCommands(app, chosen);
@@ -46,8 +49,9 @@ CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& 
                      const std::string& examples) {
   CLI::App* command = app.add_subcommand(name, description);
   command->fallthrough();
-  command->footer(absl::StrCat("Examples:\n", examples,
-                               "\nGlobal options: --socket PATH, --json. More: blindcart --help"));
+  command->footer(
+      absl::StrCat("Examples:\n", examples,
+                   "\nGlobal options: --socket PATH, --json, --explain. More: blindcart --help"));
   return command;
 }
 

@@ -39,6 +39,13 @@ absl::StatusOr<AgentClient*> Context::Agent() {
     absl::StatusOr<std::unique_ptr<AgentClient>> agent =
         AgentClient::Connect(options_.socket.empty() ? DefaultSocketPath() : options_.socket);
     if (!agent.ok()) return agent.status();
+    if (options_.explain) {
+      absl::StatusOr<std::unique_ptr<Explanation>> explanation = Explanation::Start(
+          **agent,
+          [this](const std::string& line) { console_.WriteRaw(absl::StrCat(line, "\n")); });
+      if (!explanation.ok()) return explanation.status();
+      explanation_ = *std::move(explanation);
+    }
     agent_ = *std::move(agent);
   }
   return agent_.get();

@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "clients/cli/agent_client.h"
 #include "clients/cli/exit_code.h"
+#include "clients/cli/explanation.h"
 #include "clients/cli/output.h"
 #include "google/protobuf/message.h"
 #include "google/protobuf/struct.pb.h"
@@ -20,6 +21,7 @@ namespace blindcart::cli {
 struct GlobalOptions {
   std::string socket;  // Empty: DefaultSocketPath().
   bool json = false;
+  bool explain = false;
 };
 
 class Context {
@@ -31,14 +33,21 @@ class Context {
   bool json() const { return options_.json; }
   Console& console() { return console_; }
 
-  // Connects at the first call.
+  // Connects at the first call, and begins to explain if that is asked for.
   absl::StatusOr<AgentClient*> Agent();
   template <typename Service = v1::Agent, typename Request, typename Reply>
   absl::StatusOr<Reply> Ask(AgentClient::Method<Service, Request, Reply> method,
                             const Request& request, int timeout_ms) {
     absl::StatusOr<AgentClient*> agent = Agent();
     if (!agent.ok()) return agent.status();
-    return (*agent)->Call<Service>(method, request, timeout_ms);
+    absl::StatusOr<Reply> reply = (*agent)->Call<Service>(method, request, timeout_ms);
+    CatchUpExplanation();
+    return reply;
+  }
+
+  // With --explain: waits until every step that the agent took so far is shown.
+  void CatchUpExplanation() {
+    if (explanation_ != nullptr) explanation_->CatchUp();
   }
 
   // With --json, one document holds all that a command of several steps learned: each reply under
@@ -60,6 +69,7 @@ class Context {
   Console& console_;
   GlobalOptions options_;
   std::unique_ptr<AgentClient> agent_;
+  std::unique_ptr<Explanation> explanation_;
   google::protobuf::Struct parts_;
 };
 

@@ -28,7 +28,9 @@ int Run(int argc, char** argv) {
   try {
     app.parse(argc, argv);
     if (chosen == nullptr) throw CLI::RequiredError("A command");
-    return static_cast<int>(chosen(context));
+    const ExitCode code = chosen(context);
+    context.CatchUpExplanation();
+    return static_cast<int>(code);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success)) return app.exit(e);
     console.Complain(absl::StrCat(e.what(), ". Run it with --help to see how it is used"));

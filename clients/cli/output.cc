@@ -125,19 +125,25 @@ Console::Options Console::Detect() {
 }
 
 void Console::Print(const Table& table) {
+  std::lock_guard<std::mutex> lock(mutex_);
   out_ << table.Render({options_.colour, options_.out_is_terminal ? options_.width : 0})
        << std::flush;
 }
 
-void Console::Print(absl::string_view text) { out_ << SanitiseLines(text) << "\n" << std::flush; }
+void Console::Print(absl::string_view text) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  out_ << SanitiseLines(text) << "\n" << std::flush;
+}
 
 void Console::Complain(absl::string_view text) {
   std::string line = SanitiseLines(text);
   while (!line.empty() && (line.back() == '\n' || line.back() == ' ')) line.pop_back();
+  std::lock_guard<std::mutex> lock(mutex_);
   err_ << "blindcart: " << line << "\n" << std::flush;
 }
 
 void Console::WriteRaw(absl::string_view text) {
+  std::lock_guard<std::mutex> lock(mutex_);
   err_.write(text.data(), static_cast<std::streamsize>(text.size()));
   err_ << std::flush;
 }
@@ -147,6 +153,7 @@ void Console::PrintJson(const google::protobuf::Message& message, bool one_line)
 }
 
 void Console::PrintJsonText(absl::string_view json) {
+  std::lock_guard<std::mutex> lock(mutex_);
   out_.write(json.data(), static_cast<std::streamsize>(json.size()));
   if (!absl::EndsWith(json, "\n")) out_ << "\n";
   out_ << std::flush;

@@ -1,11 +1,13 @@
 // What the command line writes: tables, JSON and messages, and whether a terminal shows them.
 //
 // Results go to standard output; messages, prompts and progress to standard error. Everything that
-// comes from outside is sanitised here (display_text.h). Not thread-safe.
+// comes from outside is sanitised here (display_text.h). A Console is thread-safe: what is written in
+// one call stays together. A Table is not.
 #ifndef BLINDCART_CLIENTS_CLI_OUTPUT_H_
 #define BLINDCART_CLIENTS_CLI_OUTPUT_H_
 
 #include <cstddef>
+#include <mutex>
 #include <ostream>
 #include <string>
 #include <utility>
@@ -90,6 +92,7 @@ class Console {
 
  private:
   const Options options_;
+  std::mutex mutex_;  // For the streams.
   std::ostream& out_;
   std::ostream& err_;
 };

@@ -10,6 +10,7 @@
 #include "crypto/encoding.h"
 #include "crypto/secret_bytes.h"
 #include "services/agent/agent_messages.h"
+#include "services/agent/narrator.h"
 #include "services/agent/unary_call.h"
 #include "services/agent/verify.h"
 #include "services/common/status_conversion.h"
@@ -300,11 +301,13 @@ grpc::ServerUnaryReactor* AgentService::Balance(grpc::CallbackServerContext* con
   return Run(context, [this, reply] {
     v1::CustomerMessage message;
     message.mutable_balance();
+    Narration().Say("bank", "the balance asked for, sealed under S1");
     const absl::StatusOr<v1::BrokerToCustomer> answer =
         agent_.broker().Call(message, v1::BrokerToCustomer::kBalance, OnBreak::kRepeat);
     if (!answer.ok()) return answer.status();
     reply->set_account_number(answer->balance().account_number());
     reply->set_balance_minor(answer->balance().balance_minor());
+    Narration().Say("bank", "the broker's answer opened");
     reply->set_currency(answer->balance().currency());
     return absl::OkStatus();
   });

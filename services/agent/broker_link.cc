@@ -6,6 +6,7 @@
 #include "absl/types/span.h"
 #include "protocol/channel.h"
 #include "protocol/refusal.h"
+#include "services/agent/narrator.h"
 
 namespace blindcart::agent {
 namespace {
@@ -55,6 +56,9 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(std::shared_ptr<con
           std::lock_guard<std::mutex> lock(self->mutex_);
           self->link_ = link;
         }
+        Narration().Say("login",
+                        "hello sent, encrypted to the broker's pinned RSA key: the user name, a "
+                        "random number and two fresh X25519 keys");
         link->SendHandshake(*hello);
         return std::make_unique<Handler>(self);
       });
@@ -63,6 +67,20 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(std::shared_ptr<con
 }
 
 absl::StatusOr<BrokerLink::LoginAnswer> BrokerLink::AwaitLogin(int64_t timeout_ms) {
+  const absl::StatusOr<LoginAnswer> answer = LoginAnswered(timeout_ms);
+  if (!answer.ok()) {
+    Narration().Say("login", "no answer from the broker");
+  } else {
+    Narration().Say("login", answer->accepted
+                                 ? "the broker's answer opened: logged in, and the session stands"
+                                 : "the broker does not accept the login, and does not say why");
+    if (answer->accepted) return answer;
+  }
+  Close(absl::CancelledError("the login is over"));
+  return answer;
+}
+
+absl::StatusOr<BrokerLink::LoginAnswer> BrokerLink::LoginAnswered(int64_t timeout_ms) {
   absl::StatusOr<LoginAnswer> answer =
       absl::UnavailableError("the broker cannot be reached or does not answer");
   {
@@ -83,7 +101,6 @@ absl::StatusOr<BrokerLink::LoginAnswer> BrokerLink::AwaitLogin(int64_t timeout_m
     }
     on_closed_ = nullptr;
   }
-  Close(absl::CancelledError("the login is over"));
   return answer;
 }
 
@@ -109,8 +126,20 @@ absl::Status BrokerLink::AnswerChallenge(const v1::HandshakeMessage& message) {
     password_hash = std::move(password_hash_);
   }
   if (login == nullptr || password_hash.empty()) return protocol::Refused();
+  Narration().Say("login", "the broker's challenge received, encrypted to our RSA key");
   absl::StatusOr<v1::HandshakeMessage> answer = login->OnChallenge(message);
+  if (!answer.ok()) {
+    Narration().Say("login",
+                    "the challenge failed its check: nothing more is said to whoever sent it");
+  }
   if (!answer.ok()) return answer.status();
+  Narration().Say("login",
+                  "challenge verified: it returns our random number, so the broker holds its key");
+  Narration().Say(
+      "login",
+      "keys established: one X25519 exchange to encrypt with, one to authenticate with, "
+      "both bound to all that was said (S1, A1)");
+  Narration().Say("login", "the broker's Finished checked");
   absl::StatusOr<protocol::SessionKeys> keys = login->TakeKeys();
   if (!keys.ok()) return keys.status();
   absl::StatusOr<std::unique_ptr<protocol::Channel>> channel =
@@ -128,6 +157,8 @@ absl::Status BrokerLink::AnswerChallenge(const v1::HandshakeMessage& message) {
   if (!sealed.ok()) return sealed;
 
   const std::shared_ptr<Link> link = CurrentLink();
+  Narration().Say("login",
+                  "our Finished sent, and with it, sealed under S1, the hash of the password");
   link->Establish(*std::move(channel));
   link->SendHandshake(*std::move(answer));
   return absl::OkStatus();

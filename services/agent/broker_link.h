@@ -103,6 +103,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   BrokerLink(std::shared_ptr<const BrokerPeer> peer, absl::string_view password_hash,
              std::function<void()> on_closed);
 
+  absl::StatusOr<LoginAnswer> LoginAnswered(int64_t timeout_ms);
   void OnHandshake(const v1::HandshakeMessage& message);
   absl::Status AnswerChallenge(const v1::HandshakeMessage& message);
   void OnMessages(std::vector<std::string> messages);

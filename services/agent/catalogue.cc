@@ -13,6 +13,7 @@
 #include "protocol/order.h"
 #include "protocol/shop_link.h"
 #include "protocol/utf8.h"
+#include "services/agent/narrator.h"
 
 namespace blindcart::agent {
 namespace {
@@ -94,6 +95,9 @@ absl::Status Catalogue::Synchronise(ShopSession& session, const std::string& sho
   for (int pages = 0; pages < kMaxPages; ++pages) {
     v1::ShopRequest request;
     request.mutable_catalogue()->set_known_version(*version);
+    Narration().Say("shop",
+                    "asked for what changed in the catalogue since last time, sealed under S3 and "
+                    "padded like every request");
     const absl::StatusOr<v1::ShopReply> reply = session.Call(request, v1::ShopReply::kCatalogue);
     if (!reply.ok()) return reply.status();
     const v1::CataloguePage& page = reply->catalogue();
@@ -108,6 +112,10 @@ absl::Status Catalogue::Synchronise(ShopSession& session, const std::string& sho
     }
     absl::Status status = CheckPage(shop, *version, page);
     if (status.ok()) status = store_.ApplyPage(shop, page);
+    if (status.ok()) {
+      Narration().Say("shop", absl::StrCat("a page of the catalogue opened and checked: ",
+                                           page.products_size(), " products new or changed"));
+    }
     if (!status.ok() || !page.more()) return status;
     *version = page.version();
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "crypto/encoding.h"
 #include "protocol/file_name.h"
+#include "services/agent/narrator.h"
 
 namespace blindcart::agent {
 namespace {
@@ -154,6 +155,11 @@ absl::Status Downloader::FetchIn(ShopSession& session, const crypto::PublicIdent
   if (!receiver.ok()) {
     return absl::DataLossError("what the shop says about the delivery makes no sense");
   }
+  Narration().Say(
+      "delivery",
+      attempt.first_piece > 0
+          ? "the shop delivers the rest, in pieces sealed under keys of this delivery's own"
+          : "the shop delivers, in pieces sealed under keys of this delivery's own");
   const absl::Status received = Receive(*stream, **receiver, *part, attempt);
   if (!received.ok()) {
     // What came was checked piece by piece, so it is kept whatever ended it.
@@ -172,6 +178,7 @@ absl::Status Downloader::AskShop(ShopSession& session, const std::string& delive
   delivery.set_first_piece(attempt.first_piece);
   delivery.set_delivery_id(delivery_id);
   *delivery.mutable_receipt() = *attempt.purchase.receipt;
+  Narration().Say("delivery", "order key and receipt shown to the shop, sealed under S3");
   absl::StatusOr<v1::ShopReply> reply = session.Call(request, v1::ShopReply::kDelivery);
   if (!reply.ok()) return reply.status();
   *result = std::move(*reply->mutable_delivery());
@@ -240,8 +247,10 @@ absl::Status Downloader::Receive(GoodsStream& stream, protocol::DeliveryReceiver
 
 absl::Status Downloader::Finish(const protocol::DeliveryReceiver& receiver, PartFile& part,
                                 Attempt& attempt) {
+  Narration().Say("delivery", "every piece came in order and passed its check");
   const absl::Status verdict = receiver.Verdict();
   if (!verdict.ok()) {
+    Narration().Say("delivery", "but it is not what was ordered: removed");
     const absl::Status removed = part.Remove();
     if (!removed.ok()) return removed;
     const absl::Status forgotten = use_.store->SetPiecesDone(attempt.purchase.id, 0);
@@ -253,6 +262,8 @@ absl::Status Downloader::Finish(const protocol::DeliveryReceiver& receiver, Part
                      ". It was removed. Your receipt and the shop's signature on the order are "
                      "kept (blindcart verify): talk to the shop's owner"));
   }
+  Narration().Say("delivery",
+                  "the content's hash is the one that was ordered, and the shop signed for it");
   const absl::StatusOr<std::string> path =
       part.Publish(protocol::CleanFileName(attempt.purchase.title, attempt.purchase.format));
   if (!path.ok()) return path.status();

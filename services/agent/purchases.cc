@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "crypto/password_record.h"
 #include "protocol/order.h"
+#include "services/agent/narrator.h"
 
 namespace blindcart::agent {
 namespace {
@@ -95,6 +96,8 @@ absl::StatusOr<v1::CheckoutResult> Purchases::AskShop(const ShopTarget& target, 
         checkout.set_request_id(request->request_id);
         checkout.set_product_id(request->product_id);
         checkout.set_order_key(request->order_key);
+        Narration().Say("checkout",
+                        "product and a fresh order key sent to the shop, sealed under S3");
         absl::StatusOr<v1::ShopReply> reply = session.Call(message, v1::ShopReply::kCheckout);
         if (!reply.ok()) return reply.status();
         result = std::move(*reply->mutable_checkout());
@@ -150,6 +153,9 @@ absl::StatusOr<Purchases::Ordered> Purchases::FinishCheckout(const CatalogueEntr
     return drop(absl::DataLossError(
         "the shop's order was refused: it has expired already. Check this machine's clock"));
   }
+  Narration().Say("checkout",
+                  "the order received: the shop's signature checked, the commitment computed anew "
+                  "from product, price and order key, and equal");
   const absl::StatusOr<v1::GetOrderResult> copy = GetOrder(result.terms().order_id());
   if (!copy.ok()) {
     return absl::IsDataLoss(copy.status()) ? drop(copy.status()) : copy.status();
@@ -164,6 +170,8 @@ absl::StatusOr<Purchases::Ordered> Purchases::FinishCheckout(const CatalogueEntr
         ". Nothing was charged")));
   }
 
+  Narration().Say("checkout",
+                  "the broker's copy compared: same shop, commitment, price, charge and total");
   PurchaseRecord order = *request;
   order.order_id = result.terms().order_id();
   order.terms = result.terms();
@@ -236,6 +244,9 @@ absl::StatusOr<Purchases::Paid> Purchases::Pay(absl::string_view order,
   const crypto::SecretBytes pin_hash = crypto::PinHash(account_number, pin.view());
   call.set_pin_hash(pin_hash.data(), pin_hash.size());
   call.set_agreed_total_minor(purchase->total_minor);
+  Narration().Say("payment",
+                  "order, account, agreed total and the hash of the PIN sent to the broker, sealed "
+                  "under S1");
   const absl::StatusOr<v1::BrokerToCustomer> reply =
       use_.broker->Call(message, v1::BrokerToCustomer::kPay, OnBreak::kRepeat);
   crypto::Wipe(*call.mutable_pin_hash());
@@ -258,6 +269,10 @@ absl::StatusOr<Purchases::Paid> Purchases::JudgePayment(int64_t id, const v1::Pa
     }
     const absl::Status kept = KeepReceipt(*purchase, result.receipt());
     if (!kept.ok()) return kept;
+    Narration().Say(
+        "payment",
+        "paid; the broker's receipt checked (its signature, the commitment, the amounts) "
+        "and kept");
     purchase = use_.store->Get(id);
     if (!purchase.ok()) return purchase.status();
     return Paid{result.outcome(), *std::move(purchase), 0};
@@ -291,6 +306,7 @@ absl::StatusOr<Purchases::Paid> Purchases::JudgePayment(int64_t id, const v1::Pa
     default:
       return Contradiction("the broker's answer to the payment makes no sense");
   }
+  Narration().Say("payment", "the broker answers that nothing was charged");
   // The answer is known, so the next payment is a new one.
   if (noted.ok()) noted = use_.store->SetPayRequest(id, "");
   if (!noted.ok()) return noted;

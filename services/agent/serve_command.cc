@@ -18,7 +18,9 @@
 #include "services/agent/agent_database.h"
 #include "services/agent/agent_service.h"
 #include "services/agent/config.h"
+#include "services/agent/explain_service.h"
 #include "services/agent/grpc_goods_stream.h"
+#include "services/agent/narrator.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
 #include "services/common/grpc_link.h"
@@ -122,13 +124,14 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   dependencies.broker_address = config->broker().address();
   Agent agent(dependencies, Agent::Options());
   AgentService service(agent, calls, downloads);
+  ExplainService explain(Narration());
 
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;
   ServerRunner::Options server_options;
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
-      ServerRunner::Start(service, server_options);
+      ServerRunner::Start({&service, &explain}, server_options);
   if (!server.ok()) return server.status();
   out << "ready socket=" << socket << std::endl;
   LogInfo("agent.ready");

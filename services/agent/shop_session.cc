@@ -6,6 +6,7 @@
 
 #include "absl/types/span.h"
 #include "protocol/shop_handshake.h"
+#include "services/agent/narrator.h"
 
 namespace blindcart::agent {
 namespace {
@@ -81,6 +82,9 @@ absl::StatusOr<std::shared_ptr<ShopSession>> ShopSession::Open(
   call.set_merchant_fingerprint(merchant.fingerprint());
   call.set_sid(hello->sid);
   call.set_hello(hello->ciphertext);
+  Narration().Say("shop",
+                  "hello sent through the broker, encrypted to the shop's pinned RSA key: a random "
+                  "number and two fresh X25519 keys, no name");
   const absl::StatusOr<v1::BrokerToCustomer> reply = session->link_->Call(
       std::move(message), v1::BrokerToCustomer::kOpenShop, options.open_timeout_ms);
   if (absl::IsDeadlineExceeded(reply.status())) return NoAnswer();
@@ -92,7 +96,17 @@ absl::StatusOr<std::shared_ptr<ShopSession>> ShopSession::Open(
   v1::ShopAnswer answer;
   if (!answer.ParseFromString(reply->open_shop().answer())) return NotThePinnedShop();
   absl::StatusOr<std::string> finished = handshake.OnAnswer(answer);
-  if (!finished.ok()) return NotThePinnedShop();
+  if (!finished.ok()) {
+    Narration().Say("shop", "the answer is not the pinned shop's: nothing more is said to it");
+    return NotThePinnedShop();
+  }
+  Narration().Say(
+      "shop",
+      "the shop's answer verified: its Ed25519 signature over all that was said, and its "
+      "Finished");
+  Narration().Say("shop",
+                  "keys established with the shop alone (S3, A3): the broker relays what it cannot "
+                  "read");
   absl::StatusOr<protocol::SessionKeys> keys = handshake.TakeKeys();
   if (!keys.ok()) return keys.status();
   protocol::Channel::Options channel_options;
