@@ -32,17 +32,19 @@ class BrokerLink::Handler : public LinkHandler {
 };
 
 BrokerLink::BrokerLink(std::shared_ptr<const BrokerPeer> peer, absl::string_view password_hash,
-                       std::function<void()> on_closed)
+                       std::function<void()> on_closed, OnBrokerPush on_push)
     : peer_(std::move(peer)),
+      on_push_(std::move(on_push)),
       password_hash_(crypto::SecretBytes::CopyOf(password_hash)),
       on_closed_(std::move(on_closed)) {}
 
 absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(std::shared_ptr<const BrokerPeer> peer,
                                                              const std::string& username,
                                                              absl::string_view password_hash,
-                                                             std::function<void()> on_closed) {
+                                                             std::function<void()> on_closed,
+                                                             OnBrokerPush on_push) {
   const std::shared_ptr<BrokerLink> self(
-      new BrokerLink(std::move(peer), password_hash, std::move(on_closed)));
+      new BrokerLink(std::move(peer), password_hash, std::move(on_closed), std::move(on_push)));
   auto login = std::make_unique<protocol::CustomerLogin>(
       *self->peer_->customer, *self->peer_->broker, *self->peer_->random);
   const absl::StatusOr<v1::HandshakeMessage> hello = login->Start(username);
@@ -188,7 +190,7 @@ void BrokerLink::Dispatch(v1::BrokerToCustomer message) {
     changed_.notify_all();
     return;
   }
-  if (!message.has_shop_frame() && !message.has_shop_closed()) return;
+  if (!message.has_shop_frame() && !message.has_shop_closed()) return on_push_(std::move(message));
   const std::string& sid =
       message.has_shop_frame() ? message.shop_frame().sid() : message.shop_closed().sid();
   std::shared_ptr<ShopFrameSink> sink;

@@ -58,6 +58,10 @@ class ShopFrameSink {
   virtual void OnShopClosed(v1::ShopState state) = 0;
 };
 
+// Takes what the broker sends by itself (call_id 0) and that belongs to no shop session. Called on the
+// link's thread; must not block.
+using OnBrokerPush = std::function<void(v1::BrokerToCustomer message)>;
+
 class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
  public:
   struct LoginAnswer {
@@ -68,7 +72,8 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   static absl::StatusOr<std::shared_ptr<BrokerLink>> Dial(std::shared_ptr<const BrokerPeer> peer,
                                                           const std::string& username,
                                                           absl::string_view password_hash,
-                                                          std::function<void()> on_closed);
+                                                          std::function<void()> on_closed,
+                                                          OnBrokerPush on_push);
   // Waits until the login is over; once, before anything else. Unavailable when there is no answer
   // in time, the stream breaks or the link is closed; the link is closed then, and after a no.
   absl::StatusOr<LoginAnswer> AwaitLogin(int64_t timeout_ms);
@@ -101,7 +106,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   };
 
   BrokerLink(std::shared_ptr<const BrokerPeer> peer, absl::string_view password_hash,
-             std::function<void()> on_closed);
+             std::function<void()> on_closed, OnBrokerPush on_push);
 
   absl::StatusOr<LoginAnswer> LoginAnswered(int64_t timeout_ms);
   void OnHandshake(const v1::HandshakeMessage& message);
@@ -112,6 +117,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   std::shared_ptr<Link> CurrentLink() const;
 
   const std::shared_ptr<const BrokerPeer> peer_;
+  const OnBrokerPush on_push_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;

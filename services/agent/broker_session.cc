@@ -124,9 +124,15 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
   opening_ = true;
   lock.unlock();
   const std::weak_ptr<BrokerSession> weak = weak_from_this();
-  const absl::StatusOr<std::shared_ptr<BrokerLink>> link =
-      BrokerLink::Dial(peer_, username, password_hash.view(), [weak, login_number] {
+  const absl::StatusOr<std::shared_ptr<BrokerLink>> link = BrokerLink::Dial(
+      peer_, username, password_hash.view(),
+      [weak, login_number] {
         if (const auto self = weak.lock()) self->OnLinkClosed(login_number);
+      },
+      [weak](const v1::BrokerToCustomer& message) {
+        const auto self = weak.lock();
+        if (self == nullptr) return;
+        for (const auto& listener : self->Listeners()) listener->OnPush(message);
       });
   lock.lock();
   absl::StatusOr<BrokerLink::LoginAnswer> answer = Unreachable();
@@ -155,9 +161,27 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
   not_before_ms_ = 0;
   link_ = *link;
   LogInfo("broker.connected");
+  const std::shared_ptr<BrokerLink> opened = link_;
+  lock.unlock();
+  for (const auto& listener : Listeners()) listener->OnConnected();
+  lock.lock();
   // It may have ended before it was noted here; then OnLinkClosed found nothing to do.
-  if (!link_->open()) ScheduleReopenLocked(NextBackoffLocked());
-  return link_;
+  if (login_number == login_number_ && !opened->open()) ScheduleReopenLocked(NextBackoffLocked());
+  return opened;
+}
+
+void BrokerSession::AddListener(std::weak_ptr<BrokerListener> listener) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  listeners_.push_back(std::move(listener));
+}
+
+std::vector<std::shared_ptr<BrokerListener>> BrokerSession::Listeners() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<std::shared_ptr<BrokerListener>> living;
+  for (const std::weak_ptr<BrokerListener>& weak : listeners_) {
+    if (auto listener = weak.lock()) living.push_back(std::move(listener));
+  }
+  return living;
 }
 
 absl::Status BrokerSession::NoteRejectionLocked(int64_t retry_after_ms) {

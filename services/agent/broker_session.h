@@ -15,6 +15,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,6 +30,16 @@ namespace blindcart::agent {
 // Whether a call may be sent once more when the link broke before its answer: it changes nothing, or
 // it carries a request id.
 enum class OnBreak { kRepeat, kGiveUp };
+
+// What a part of the agent hears of the broker by itself. Neither may block.
+class BrokerListener {
+ public:
+  virtual ~BrokerListener() = default;
+  // The customer is logged in: by Login, or by the session itself after a break.
+  virtual void OnConnected() = 0;
+  // See OnBrokerPush; may come before OnConnected.
+  virtual void OnPush(const v1::BrokerToCustomer& message) = 0;
+};
 
 class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
  public:
@@ -52,6 +63,9 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
   static std::shared_ptr<BrokerSession> Create(std::shared_ptr<const BrokerPeer> peer,
                                                Scheduler& scheduler, Executor& executor,
                                                const Options& options);
+
+  // `listener` hears of everything from now on, for as long as it lives.
+  void AddListener(std::weak_ptr<BrokerListener> listener);
 
   // Ends a session that is there, then logs in.
   absl::Status Login(const std::string& username, const crypto::SecretBytes& password);
@@ -79,6 +93,8 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
   absl::Status NoteRejectionLocked(int64_t retry_after_ms);
   void ForgetLocked();
   int64_t NextBackoffLocked();
+  // Of listeners that still live. Takes mutex_.
+  std::vector<std::shared_ptr<BrokerListener>> Listeners();
   void OnLinkClosed(uint64_t login_number);
   void ScheduleReopenLocked(int64_t delay_ms);
   void Reopen(uint64_t login_number);
@@ -92,6 +108,7 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // The rest is used under mutex_.
+  std::vector<std::weak_ptr<BrokerListener>> listeners_;
   std::string username_;
   crypto::SecretBytes password_hash_;  // Empty: not logged in.
   uint64_t login_number_ = 0;          // Moves on at every Login and Logout.

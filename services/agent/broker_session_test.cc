@@ -1,6 +1,8 @@
 #include "services/agent/broker_session.h"
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -34,6 +36,36 @@ TEST(BrokerSessionTest, LogsInAndCalls) {
   const auto answer = Balance(world);
   ASSERT_TRUE(answer.ok()) << answer.status();
   EXPECT_EQ(answer->balance().balance_minor(), 100'000);
+}
+
+class CountingListener : public BrokerListener {
+ public:
+  void OnConnected() override { ++connected; }
+  void OnPush(const v1::BrokerToCustomer& message) override {
+    last_number = message.mail().push().mail_number();
+  }
+  std::atomic<int> connected{0};
+  std::atomic<uint64_t> last_number{0};
+};
+
+TEST(BrokerSessionTest, ListenersHearOfEachLoginAndOfPushesWhileTheyLive) {
+  TestWorld world;
+  const auto listener = std::make_shared<CountingListener>();
+  auto gone = std::make_shared<CountingListener>();
+  world.agent().broker().AddListener(listener);
+  world.agent().broker().AddListener(gone);
+  gone.reset();
+  ASSERT_FALSE(world.Login("wrong").ok());
+  EXPECT_EQ(listener->connected, 0);
+  ASSERT_TRUE(world.Login().ok());
+  EXPECT_EQ(listener->connected, 1);
+  world.broker.BreakLinks();
+  ASSERT_TRUE(Balance(world).ok());
+  EXPECT_EQ(listener->connected, 2);
+  v1::BrokerToCustomer push;
+  push.mutable_mail()->mutable_push()->set_mail_number(7);
+  world.broker.Push(push);
+  EXPECT_TRUE(TestWorld::Await([&] { return listener->last_number == 7; }));
 }
 
 TEST(BrokerSessionTest, NothingWorksBeforeLogin) {

@@ -99,6 +99,10 @@ class FakeBroker::Connection : public LinkHandler {
     if (!success) answer.mutable_login()->set_retry_after_ms(broker_.retry_after_ms);
     if (success) ++broker_.logins;
     link_->Establish(*std::move(channel));
+    if (success) {
+      std::lock_guard<std::mutex> lock(broker_.mutex_);
+      broker_.latest_ = link_;
+    }
     Push(answer);
     if (!success) link_->Close(absl::OkStatus());
     return absl::OkStatus();
@@ -149,6 +153,11 @@ FakeBroker::FakeBroker(const crypto::Identity& identity, const crypto::PublicIde
     : identity_(identity), customer_(customer), random_(random), clock_(clock) {}
 
 FakeBroker::~FakeBroker() { pairs_.clear(); }
+
+void FakeBroker::Push(const v1::BrokerToCustomer& message) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  latest_->Send(message.SerializeAsString()).IgnoreError();
+}
 
 void FakeBroker::AddShop(FakeShop& shop) {
   const crypto::PublicIdentity& identity = shop.identity().public_identity();

@@ -44,6 +44,8 @@ class FakeBroker {
   absl::StatusOr<std::shared_ptr<Link>> Dial(const MakeLinkHandler& make_handler);
   std::unique_ptr<GoodsStream> Fetch(const std::string& delivery_id);
 
+  // Sends `message` by itself on the latest link that logged in.
+  void Push(const v1::BrokerToCustomer& message);
   // Breaks every link.
   void BreakLinks();
 
@@ -95,6 +97,7 @@ class FakeBroker {
   protocol::RefusalCounters counters_;
 
   std::mutex mutex_;
+  std::shared_ptr<Link> latest_;                 // That logged in.
   std::map<std::string, FakeShop*> shops_;       // By fingerprint.
   std::map<std::string, FakeShop*> by_session_;  // By sid.
   std::map<std::string, v1::PayResult> answers_;
