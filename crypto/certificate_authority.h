@@ -30,11 +30,9 @@ namespace blindcart::crypto {
 // The first bit is set, so that every serial has the same length and is positive.
 inline constexpr size_t kCertificateSerialBytes = 16;
 
-// Object identifiers of ours, below an arc that a random UUID gives (ITU-T X.667):
-//   .1  attribute of a certification request: the requester's RSA SubjectPublicKeyInfo
-//   .2  policy under which the notary issues time stamps
+// Below an arc that a random UUID gives (ITU-T X.667).
+// Attribute of a certification request: the requester's RSA SubjectPublicKeyInfo.
 inline constexpr char kRequestRsaKeyOid[] = "2.25.109486286526708809435171363983258308998.1";
-inline constexpr char kTimeStampPolicyOid[] = "2.25.109486286526708809435171363983258308998.2";
 
 struct ValidityPeriod {
   absl::Time not_before;

@@ -112,6 +112,9 @@ DataPaths::DataPaths(const std::string& data_dir)
       tls_dir(ResolvePath(data_dir, "tls")),
       tls_certificate(ResolvePath(data_dir, "tls/certificate.pem")),
       tls_key(ResolvePath(data_dir, "tls/private_key.pem")),
+      authority_dir(ResolvePath(data_dir, "authority")),
+      authority_key(ResolvePath(data_dir, "authority/private_key.pem")),
+      authority_certificate(ResolvePath(data_dir, "authority/certificate.pem")),
       database(ResolvePath(data_dir, "broker.db")) {}
 
 bool IsValidAccountNumber(absl::string_view number) {

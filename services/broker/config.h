@@ -18,13 +18,16 @@ namespace blindcart::broker {
 // Where things lie below the data folder.
 struct DataPaths {
   explicit DataPaths(const std::string& data_dir);
-  std::string config;           // broker.textproto
-  std::string card;             // broker.card
-  std::string identity_dir;     // identity/, see crypto/key_file.h
-  std::string tls_dir;          // tls/
-  std::string tls_certificate;  // tls/certificate.pem
-  std::string tls_key;          // tls/private_key.pem
-  std::string database;         // broker.db
+  std::string config;                 // broker.textproto
+  std::string card;                   // broker.card
+  std::string identity_dir;           // identity/, see crypto/key_file.h
+  std::string tls_dir;                // tls/
+  std::string tls_certificate;        // tls/certificate.pem
+  std::string tls_key;                // tls/private_key.pem
+  std::string authority_dir;          // authority/
+  std::string authority_key;          // authority/private_key.pem, see services/broker/authority.h
+  std::string authority_certificate;  // authority/certificate.pem
+  std::string database;               // broker.db
 };
 
 // The account of the money that comes in and goes out; never below the broker's control.

@@ -7,11 +7,13 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "crypto/encoding.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
 #include "crypto/tls_certificate.h"
 #include "protocol/clock.h"
+#include "services/broker/authority.h"
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
 #include "services/broker/enrolment.h"
@@ -113,7 +115,8 @@ absl::Status Init(const InitOptions& options) {
   const absl::StatusOr<v1::BrokerConfig> config = MakeConfig(options);
   if (!config.ok()) return config.status();
   const DataPaths paths(options.data_dir);
-  for (const std::string& path : {paths.config, paths.identity_dir, paths.database}) {
+  for (const std::string& path :
+       {paths.config, paths.identity_dir, paths.authority_dir, paths.database}) {
     if (Exists(path)) {
       return absl::AlreadyExistsError(
           absl::StrCat(path,
@@ -133,6 +136,10 @@ absl::Status Init(const InitOptions& options) {
   v1::BrokerCard card;
   status = WriteKeys(paths, *identity, options, *pass_phrase, card.mutable_tls_root_pem());
   if (!status.ok()) return status;
+  const absl::StatusOr<crypto::CertificateAuthority> authority = MakeAuthority(
+      paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
+  if (!authority.ok()) return authority.status();
+  card.set_ca_certificate_pem(authority->certificate().ToPem());
   status = WriteDatabase(paths, *config);
   if (!status.ok()) return status;
   const std::string fingerprint = crypto::HexEncode(identity->public_identity().fingerprint());

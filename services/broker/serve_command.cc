@@ -6,8 +6,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "crypto/certificate_authority.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
+#include "services/broker/authority.h"
 #include "services/broker/broker_core.h"
 #include "services/broker/broker_service.h"
 #include "services/broker/commands.h"
@@ -129,13 +132,24 @@ absl::Status AnnounceReady(const std::vector<std::string>& addresses,
   return absl::OkStatus();
 }
 
-absl::StatusOr<crypto::Identity> LoadKeys(const v1::BrokerConfig& config,
-                                          const std::string& passphrase_file) {
+struct Keys {
+  crypto::Identity identity;
+  crypto::CertificateAuthority authority;
+};
+
+absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, const std::string& passphrase_file) {
   const absl::StatusOr<crypto::SecretBytes> pass_phrase =
       ReadSecret({"pass phrase of the broker's keys", passphrase_file, "--passphrase-file",
                   kPassphraseEnvironment, /*confirm=*/false});
   if (!pass_phrase.ok()) return pass_phrase.status();
-  return crypto::LoadIdentity(DataPaths(config.data_dir()).identity_dir, pass_phrase->view());
+  const DataPaths paths(config.data_dir());
+  absl::StatusOr<crypto::Identity> identity =
+      crypto::LoadIdentity(paths.identity_dir, pass_phrase->view());
+  if (!identity.ok()) return identity.status();
+  absl::StatusOr<crypto::CertificateAuthority> authority = LoadAuthority(
+      paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
+  if (!authority.ok()) return authority.status();
+  return Keys{*std::move(identity), *std::move(authority)};
 }
 
 absl::Status Serve(const ServeOptions& options) {
@@ -152,15 +166,15 @@ absl::Status Serve(const ServeOptions& options) {
   if (!status.ok()) return status;
   const absl::StatusOr<ServerRunner::Options> server = ServerOptions(config);
   if (!server.ok()) return server.status();
-  const absl::StatusOr<crypto::Identity> identity = LoadKeys(config, options.passphrase_file);
-  if (!identity.ok()) return identity.status();
+  const absl::StatusOr<Keys> keys = LoadKeys(config, options.passphrase_file);
+  if (!keys.ok()) return keys.status();
 
   // Only now, so that Ctrl-C works at the prompt; and before the first thread.
   BlockTerminationSignals();
   // gRPC's own messages name the addresses of peers.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   absl::StatusOr<std::unique_ptr<BrokerCore>> broker = BrokerCore::Create(
-      config, *identity, *opened->store, protocol::SystemClock(), crypto::SystemRandom());
+      config, keys->identity, *opened->store, protocol::SystemClock(), crypto::SystemRandom());
   if (!broker.ok()) return broker.status();
   GoodsDoor::Options door_options;
   door_options.header_timeout_ms = config.limits().handshake_timeout_ms();
