@@ -195,7 +195,18 @@ CREATE TABLE mail_ids (
 CREATE INDEX mail_ids_expiring ON mail_ids (expires_at_ms);
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst, kMail};
+constexpr char kTokens[] = R"sql(
+CREATE TABLE tokens (
+  serial INTEGER PRIMARY KEY CHECK (serial > 0),
+  hash BLOB NOT NULL CHECK (length(hash) = 32)
+) STRICT;
+CREATE TRIGGER tokens_fixed BEFORE UPDATE ON tokens
+  BEGIN SELECT RAISE(ABORT, 'a token cannot be changed'); END;
+CREATE TRIGGER tokens_kept BEFORE DELETE ON tokens
+  BEGIN SELECT RAISE(ABORT, 'a token cannot be deleted'); END;
+)sql";
+
+constexpr const char* kMigrations[] = {kFirst, kMail, kTokens};
 
 }  // namespace
 

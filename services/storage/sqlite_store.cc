@@ -7,6 +7,7 @@
 #include "services/storage/sqlite.h"
 #include "services/storage/sqlite_mailboxes.h"
 #include "services/storage/sqlite_schema.h"
+#include "services/storage/sqlite_tokens.h"
 
 namespace blindcart::storage {
 namespace {
@@ -590,7 +591,8 @@ class SqliteTransaction : public Transaction {
         requests_(database),
         notices_(database),
         mailboxes_(database),
-        meta_(database) {}
+        meta_(database),
+        tokens_(database) {}
 
   Accounts& accounts() override { return accounts_; }
   Customers& customers() override { return customers_; }
@@ -601,6 +603,7 @@ class SqliteTransaction : public Transaction {
   Notices& notices() override { return notices_; }
   Mailboxes& mailboxes() override { return mailboxes_; }
   Meta& meta() override { return meta_; }
+  Tokens& tokens() override { return tokens_; }
 
  private:
   SqliteAccounts accounts_;
@@ -612,6 +615,7 @@ class SqliteTransaction : public Transaction {
   SqliteNotices notices_;
   SqliteMailboxes mailboxes_;
   SqliteMeta meta_;
+  SqliteTokens tokens_;
 };
 
 class SqliteStore : public Store {

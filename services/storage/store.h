@@ -52,6 +52,7 @@ inline constexpr size_t kRequestDigestBytes = 32;
 inline constexpr size_t kMailKeyBytes = 32;
 inline constexpr size_t kMailSignatureBytes = 64;
 inline constexpr size_t kMessageIdBytes = 16;
+inline constexpr size_t kTokenHashBytes = 32;
 
 // Upper bounds of what has no fixed size. The store refuses more; callers bound what comes from
 // outside long before this.
@@ -179,6 +180,12 @@ struct Mail {
 struct MailboxUse {
   int64_t items = 0;
   int64_t bytes = 0;  // of `sealed`
+};
+
+// A time-stamp token that the notary gave out; not of which document, nor to whom.
+struct Token {
+  int64_t serial = 0;  // > 0
+  std::string hash;    // kTokenHashBytes, of the token
 };
 
 class Accounts {
@@ -316,6 +323,16 @@ class Meta {
   virtual absl::Status Set(absl::string_view key, absl::string_view value) = 0;
 };
 
+// Immutable: there is no update and no delete, and the store itself refuses both.
+class Tokens {
+ public:
+  virtual ~Tokens() = default;
+  virtual absl::Status Insert(const Token& token) = 0;
+  virtual absl::StatusOr<Token> Get(int64_t serial) = 0;
+  // 0 when there is none.
+  virtual absl::StatusOr<int64_t> HighestSerial() = 0;
+};
+
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -328,6 +345,7 @@ class Transaction {
   virtual Notices& notices() = 0;
   virtual Mailboxes& mailboxes() = 0;
   virtual Meta& meta() = 0;
+  virtual Tokens& tokens() = 0;
 };
 
 // One unit of work inside a batch: all or nothing by itself.
