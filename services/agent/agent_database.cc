@@ -74,6 +74,65 @@ CREATE TABLE purchases (
 CREATE INDEX purchases_without_order ON purchases (shop_fingerprint, product_id)
   WHERE order_id IS NULL;
 )sql",
+    R"sql(
+-- Messages between users (services/agent/message_store.h). Ids of pre-keys count on for ever.
+CREATE TABLE mail_identity (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  private_key BLOB NOT NULL CHECK (length(private_key) = 32),
+  next_pre_key_id INTEGER NOT NULL CHECK (next_pre_key_id BETWEEN 1 AND 4294967295)
+) STRICT;
+
+CREATE TABLE mail_signed_pre_keys (
+  id INTEGER PRIMARY KEY,
+  private_key BLOB NOT NULL CHECK (length(private_key) = 32),
+  created_at_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE mail_one_time_pre_keys (
+  id INTEGER PRIMARY KEY,
+  private_key BLOB NOT NULL CHECK (length(private_key) = 32)
+) STRICT;
+
+-- The pinned identity, and the one that showed up in its place and waits for a decision.
+CREATE TABLE contacts (
+  username TEXT PRIMARY KEY CHECK (length(username) BETWEEN 1 AND 64),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640),
+  verified INTEGER NOT NULL CHECK (verified IN (0, 1)),
+  first_seen_ms INTEGER NOT NULL,
+  offered_identity BLOB CHECK (length(offered_identity) BETWEEN 1 AND 640)
+) STRICT;
+
+CREATE TABLE mail_sessions (
+  session_id BLOB PRIMARY KEY CHECK (length(session_id) = 16),
+  contact TEXT NOT NULL REFERENCES contacts (username),
+  state BLOB NOT NULL,
+  last_used INTEGER NOT NULL UNIQUE
+) STRICT;
+CREATE INDEX mail_sessions_by_contact ON mail_sessions (contact, last_used);
+
+-- Kinds and states: services/agent/message_types.h.
+CREATE TABLE messages (
+  id INTEGER PRIMARY KEY,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  outgoing INTEGER NOT NULL CHECK (outgoing IN (0, 1)),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  kind INTEGER NOT NULL CHECK (kind BETWEEN 1 AND 4),
+  state INTEGER NOT NULL CHECK (state BETWEEN 1 AND 7),
+  body BLOB NOT NULL CHECK (length(body) <= 262144),
+  file_name TEXT NOT NULL,
+  reply_to BLOB NOT NULL CHECK (length(reply_to) IN (0, 16)),
+  sent_at_ms INTEGER NOT NULL,
+  stored_at_ms INTEGER NOT NULL,
+  read INTEGER NOT NULL CHECK (read IN (0, 1)),
+  sealed BLOB,
+  UNIQUE (contact, outgoing, message_id),
+  CHECK ((state = 1) = (outgoing = 0)),
+  CHECK (sealed IS NULL OR state = 2)
+) STRICT;
+CREATE INDEX messages_queued ON messages (contact, id) WHERE state = 2;
+CREATE INDEX messages_unread ON messages (id) WHERE read = 0 AND outgoing = 0;
+CREATE INDEX messages_notices ON messages (contact, stored_at_ms) WHERE kind = 3;
+)sql",
 };
 
 }  // namespace
@@ -82,8 +141,11 @@ absl::StatusOr<std::unique_ptr<AgentDatabase>> AgentDatabase::Open(const std::st
   absl::StatusOr<std::unique_ptr<storage::SqliteDatabase>> database =
       storage::SqliteDatabase::Open(path, storage::SqliteOptions());
   if (!database.ok()) return database.status();
-  const absl::Status migrated = (*database)->Migrate(kMigrations);
-  if (!migrated.ok()) return migrated;
+  absl::Status status = (*database)->Migrate(kMigrations);
+  if (!status.ok()) return status;
+  // What is deleted is overwritten: keys that are used up must not rest in free pages.
+  status = (*database)->Execute("PRAGMA secure_delete = ON");
+  if (!status.ok()) return status;
   return std::unique_ptr<AgentDatabase>(new AgentDatabase(*std::move(database)));
 }
 
@@ -111,6 +173,11 @@ absl::Status AgentDatabase::Transact(
     absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body) {
   std::lock_guard<std::mutex> lock(mutex_);
   return database_->InTransaction([&] { return body(*database_); });
+}
+
+absl::Status AgentDatabase::Scrub() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return database_->Execute("PRAGMA wal_checkpoint(TRUNCATE)");
 }
 
 absl::Status AgentDatabase::Read(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body) {

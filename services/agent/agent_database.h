@@ -1,8 +1,10 @@
 // The agent's own database: which broker and shops are pinned, a copy of each shop's catalogue, and
-// every purchase with its evidence. SQLite (services/storage/sqlite.h), STRICT tables.
+// every purchase with its evidence; keys, sessions and texts of messages. SQLite
+// (services/storage/sqlite.h), STRICT tables.
 //
-// What rests here is secret: `order_key` fetches what was bought, and the rows say what was bought.
-// The file is its owner's alone (mode 0600); whoever can read it can read the customer's purchases.
+// What rests here is secret: `order_key` fetches what was bought, the rows say what was bought, and
+// messages with their keys are here in plain. The file is its owner's alone (mode 0600); whoever can
+// read it can read the customer's purchases and messages.
 //
 // Thread safety: Run may be called from any thread; calls take turns. Calls block on the disk, so
 // never from a network thread. Errors: as services/storage/sqlite.h.
@@ -34,6 +36,10 @@ class AgentDatabase {
   absl::Status Transact(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body);
   // Runs `body`, which only reads.
   absl::Status Read(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body);
+
+  // Empties the write-ahead log, which holds earlier states of rows: after this, nothing that was
+  // deleted or replaced is in the files any more.
+  absl::Status Scrub();
 
  private:
   explicit AgentDatabase(std::unique_ptr<storage::SqliteDatabase> database)

@@ -23,7 +23,7 @@ enum class MessageState {
   kUndelivered = 4,  // The recipient's agent could not read it.
   kNoRecipient = 5,  // No such user, or one who has published no keys; not sent.
   kMailboxFull = 6,  // The recipient's mailbox is full; not sent.
-  kRefused = 7,      // Not sent: the recipient's identity changed and was not accepted.
+  kRefused = 7,      // Not sent: the recipient's identity changed, or its keys are not authentic.
 };
 
 struct MessageRecord {

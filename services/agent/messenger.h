@@ -16,7 +16,7 @@
 // message is then shown as undelivered. At most kMaxUnreadablePerHour of both per contact.
 //
 // Thread-safe. Everything but the listeners and the readers of the database blocks on the network, so
-// never from a network thread: hand a push to a worker. Listeners are called without a lock held.
+// never from a network thread: hand a push to a worker. Listeners must not call back.
 //
 // Errors, with words for people: InvalidArgument; Unauthenticated (not logged in); NotFound;
 // FailedPrecondition (with what to do); Unavailable (the broker); those of AgentDatabase.
