@@ -33,8 +33,8 @@ struct x509_st;
 namespace blindcart::crypto {
 
 inline constexpr size_t kMaxCertificateBytes = 4096;
-// A revoked certificate takes about 50 bytes: some 80,000 of them.
-inline constexpr size_t kMaxRevocationListBytes = 4 * 1024 * 1024;
+// Fits a sealed frame. A revoked certificate takes 37 bytes: some 26,000 of them.
+inline constexpr size_t kMaxRevocationListBytes = 960 * 1024;
 
 enum class CertificatePurpose {
   kAuthority,

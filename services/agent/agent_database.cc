@@ -133,6 +133,17 @@ CREATE INDEX messages_queued ON messages (contact, id) WHERE state = 2;
 CREATE INDEX messages_unread ON messages (id) WHERE read = 0 AND outgoing = 0;
 CREATE INDEX messages_notices ON messages (contact, stored_at_ms) WHERE kind = 3;
 )sql",
+    R"sql(
+-- One row: the broker's authority, this customer's certificates, the latest revocation list; all DER.
+CREATE TABLE certificates (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  authority BLOB NOT NULL CHECK (length(authority) BETWEEN 1 AND 4096),
+  signing BLOB CHECK (length(signing) BETWEEN 1 AND 4096),
+  encryption BLOB CHECK (length(encryption) BETWEEN 1 AND 4096),
+  revocation_list BLOB CHECK (length(revocation_list) BETWEEN 1 AND 983040),
+  CHECK ((signing IS NULL) = (encryption IS NULL))
+) STRICT;
+)sql",
 };
 
 }  // namespace
