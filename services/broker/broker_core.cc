@@ -55,6 +55,12 @@ Mail::Options MailOptions(const v1::BrokerLimits& limits) {
   return options;
 }
 
+Bank::Options BankOptions(const v1::BrokerConfig& config) {
+  Bank::Options options;
+  options.customers_may_deposit = config.customers_may_deposit();
+  return options;
+}
+
 absl::Status CheckStore(const v1::BrokerConfig& config, storage::Store& store,
                         std::string* decoy_identity) {
   return store.Read([&](storage::Transaction& transaction) -> absl::Status {
@@ -108,6 +114,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
       orders_(OrderOptions(config), store, *commits_, notices_, clock),
       payments_(PaymentOptions(config, random, cost), identity, store, *commits_, password_workers_,
                 notices_, clock),
+      bank_(BankOptions(config), store, *commits_, clock),
       mail_(MailOptions(config.limits()), store, *commits_, clock),
       parts_{identity,
              decoy_identity_,
@@ -119,6 +126,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
              relay_,
              orders_,
              payments_,
+             bank_,
              notices_,
              goods_,
              mail_,

@@ -16,6 +16,7 @@
 #include "proto/config.pb.h"
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
+#include "services/broker/bank.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
 #include "services/broker/notices.h"
@@ -81,6 +82,7 @@ class BrokerCore {
   Notices notices_;
   Orders orders_;
   Payments payments_;
+  Bank bank_;
   Mail mail_;
   const Parts parts_;
 };

@@ -49,6 +49,8 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       return OpenShop(call_id, message.open_shop());
     case v1::CustomerMessage::kPay:
       return Pay(call_id, std::move(*message.mutable_pay()));
+    case v1::CustomerMessage::kBank:
+      return BankCall(call_id, message.bank());
     case v1::CustomerMessage::kMail:
       return Mail(call_id, std::move(*message.mutable_mail()));
     case v1::CustomerMessage::kDecline:
@@ -72,7 +74,6 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
     case v1::CustomerMessage::kBalance:
       status = Balance(reply.mutable_balance());
       break;
-    case v1::CustomerMessage::kBank:
     case v1::CustomerMessage::kNotary:
     case v1::CustomerMessage::kCertificate:
     case v1::CustomerMessage::kLogin:
@@ -110,6 +111,42 @@ absl::Status CustomerCalls::Pay(uint64_t call_id, v1::PayCall call) {
                                *reply.mutable_pay() = std::move(result);
                                Reply(link, call_id, std::move(reply));
                              });
+}
+
+absl::Status CustomerCalls::BankCall(uint64_t call_id, const v1::BankCall& call) {
+  switch (call.kind_case()) {
+    case v1::BankCall::kDeposit:
+      return Cash(call_id, Bank::Direction::kDeposit, call.deposit());
+    case v1::BankCall::kWithdraw:
+      return Cash(call_id, Bank::Direction::kWithdraw, call.withdraw());
+    case v1::BankCall::kStatement: {
+      absl::StatusOr<v1::StatementResult> statement =
+          parts_.bank.Statement(end_.customer_id, call.statement());
+      if (!statement.ok()) return statement.status();
+      v1::BrokerToCustomer reply;
+      *reply.mutable_bank()->mutable_statement() = *std::move(statement);
+      Reply(end_.link, call_id, std::move(reply));
+      return absl::OkStatus();
+    }
+    case v1::BankCall::KIND_NOT_SET:
+      break;
+  }
+  return protocol::Refused();
+}
+
+absl::Status CustomerCalls::Cash(uint64_t call_id, Bank::Direction direction,
+                                 const v1::CashCall& call) {
+  return parts_.bank.Cash(end_.customer_id, direction, call,
+                          [link = end_.link, call_id,
+                           &counters = parts_.counters](absl::StatusOr<v1::CashResult> result) {
+                            if (!result.ok()) {
+                              counters.Add(protocol::RefusalReason::kMalformed);
+                              return link->Close(protocol::Refused());
+                            }
+                            v1::BrokerToCustomer reply;
+                            *reply.mutable_bank()->mutable_cash() = *std::move(result);
+                            Reply(link, call_id, std::move(reply));
+                          });
 }
 
 absl::Status CustomerCalls::Mail(uint64_t call_id, v1::MailCall call) {

@@ -30,6 +30,8 @@ class CustomerCalls {
   absl::Status OpenShop(uint64_t call_id, const v1::OpenShopCall& call);
   absl::Status Pay(uint64_t call_id, v1::PayCall call);
   absl::Status Mail(uint64_t call_id, v1::MailCall call);
+  absl::Status BankCall(uint64_t call_id, const v1::BankCall& call);
+  absl::Status Cash(uint64_t call_id, Bank::Direction direction, const v1::CashCall& call);
   absl::Status Decline(uint64_t call_id, const v1::DeclineCall& call);
   absl::Status OpenDelivery(const v1::OpenDeliveryCall& call, v1::OpenDeliveryResult* result);
   absl::Status GetOrder(const v1::GetOrderCall& call, v1::GetOrderResult* result);

@@ -10,6 +10,7 @@
 #include "crypto/random.h"
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
+#include "services/broker/bank.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
 #include "services/broker/notices.h"
@@ -37,6 +38,7 @@ struct Parts {
   Relay& relay;
   Orders& orders;
   Payments& payments;
+  Bank& bank;
   Notices& notices;
   GoodsRelay& goods;
   Mail& mail;

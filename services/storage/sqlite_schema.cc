@@ -206,7 +206,12 @@ CREATE TRIGGER tokens_kept BEFORE DELETE ON tokens
   BEGIN SELECT RAISE(ABORT, 'a token cannot be deleted'); END;
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst, kMail, kTokens};
+// For statements: one account's entries in their order.
+constexpr char kEntriesOfAccount[] = R"sql(
+CREATE INDEX entries_of_account ON entries (account_id, entry_id);
+)sql";
+
+constexpr const char* kMigrations[] = {kFirst, kMail, kTokens, kEntriesOfAccount};
 
 }  // namespace
 

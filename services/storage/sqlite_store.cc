@@ -1,5 +1,6 @@
 #include "services/storage/sqlite_store.h"
 
+#include <limits>
 #include <mutex>
 #include <utility>
 
@@ -106,6 +107,23 @@ void ReadRow(const SqliteStatement& row, Entry& entry) {
   entry.account_id = row.ColumnInt64(2);
   entry.amount_minor = row.ColumnInt64(3);
 }
+
+bool IsReadable(const Entry&) { return true; }
+
+void ReadRow(const SqliteStatement& row, AccountEntry& entry) {
+  entry.entry_id = row.ColumnInt64(0);
+  entry.transfer_id = row.ColumnBlob(1);
+  entry.amount_minor = row.ColumnInt64(2);
+  entry.kind = TransferKindOf(row.ColumnText(3));
+  entry.order_id = row.ColumnBlob(4);
+  entry.created_at_ms = row.ColumnInt64(5);
+}
+
+void ReadRow(const SqliteStatement& row, AccountPosition& position) {
+  position.after_entry_id = row.ColumnInt64(0);
+  position.balance_minor = row.ColumnInt64(1);
+}
+bool IsReadable(const AccountPosition&) { return true; }
 
 void ReadRow(const SqliteStatement& row, RequestAnswer& answer) {
   answer.customer_id = row.ColumnInt64(0);
@@ -495,6 +513,39 @@ class SqliteTransfers : public Transfers {
         database_.Prepare("SELECT * FROM entries WHERE entry_id > ? ORDER BY entry_id LIMIT ?");
     query.BindInt64(after_entry_id);
     return ReadPage<Entry>(query, limit);
+  }
+
+  absl::StatusOr<std::vector<AccountEntry>> ListOfAccount(int64_t account_id,
+                                                          int64_t after_entry_id,
+                                                          int64_t limit) override {
+    SqliteStatement query = database_.Prepare(
+        "SELECT e.entry_id, e.transfer_id, e.amount_minor, t.kind, t.order_id, t.created_at_ms"
+        " FROM entries AS e JOIN transfers AS t ON t.transfer_id = e.transfer_id"
+        " WHERE e.account_id = ? AND e.entry_id > ? ORDER BY e.entry_id LIMIT ?");
+    query.BindInt64(account_id).BindInt64(after_entry_id);
+    return ReadPage<AccountEntry>(query, limit);
+  }
+
+  absl::StatusOr<Entry> FindEntry(int64_t account_id, absl::string_view transfer_id) override {
+    SqliteStatement query =
+        database_.Prepare("SELECT * FROM entries WHERE transfer_id = ? AND account_id = ?");
+    query.BindBlob(transfer_id).BindInt64(account_id);
+    return ReadOne<Entry>(query, "entry");
+  }
+
+  absl::StatusOr<AccountPosition> PositionBefore(int64_t account_id, int64_t since_ms) override {
+    SqliteStatement first = database_.Prepare(
+        "SELECT e.entry_id FROM entries AS e JOIN transfers AS t ON t.transfer_id = e.transfer_id"
+        " WHERE e.account_id = ? AND t.created_at_ms >= ? ORDER BY e.entry_id LIMIT 1");
+    first.BindInt64(account_id).BindInt64(since_ms);
+    const absl::StatusOr<bool> found = first.Step();
+    if (!found.ok()) return found.status();
+    const int64_t before = *found ? first.ColumnInt64(0) : std::numeric_limits<int64_t>::max();
+    SqliteStatement sum = database_.Prepare(
+        "SELECT COALESCE(MAX(entry_id), 0), COALESCE(SUM(amount_minor), 0) FROM entries"
+        " WHERE account_id = ? AND entry_id < ?");
+    sum.BindInt64(account_id).BindInt64(before);
+    return ReadOne<AccountPosition>(sum, "position");
   }
 
  private:

@@ -630,6 +630,76 @@ TEST_P(StoreContractTest, TransfersRefuseWhatBreaksTheirRules) {
               SizeIs(6));
 }
 
+TEST_P(StoreContractTest, ListsTheEntriesOfOneAccountInTheirOrder) {
+  const Order order = SampleOrder(10, world_.merchant, world_.customer);
+  ASSERT_TRUE(AddOrder(*store_, order).ok());
+  // The clock of the third runs behind.
+  const std::vector<int64_t> times = {1000, 2000, 1500, 4000};
+  for (size_t i = 0; i < times.size(); ++i) {
+    Transfer transfer = MakeTransfer(20 + static_cast<int64_t>(i), TransferKind::kDeposit);
+    transfer.created_at_ms = times[i];
+    ASSERT_TRUE(WriteOne(*store_, [&](Transaction& t) {
+                  return t.transfers().Insert(
+                      transfer, {MakeEntry(world_.customer_account, 100 + static_cast<int64_t>(i)),
+                                 MakeEntry(world_.external_account, -100)});
+                }).ok());
+  }
+  Transfer payment = MakeTransfer(30, TransferKind::kPayment, order.order_id);
+  payment.created_at_ms = 5000;
+  ASSERT_TRUE(WriteOne(*store_, [&](Transaction& t) {
+                return t.transfers().Insert(payment, {MakeEntry(world_.customer_account, -50),
+                                                      MakeEntry(world_.merchant_account, 50)});
+              }).ok());
+
+  const auto list = [&](int64_t account_id, int64_t after, int64_t limit) {
+    return *ReadOne<std::vector<AccountEntry>>(*store_, [&](Transaction& t) {
+      return t.transfers().ListOfAccount(account_id, after, limit);
+    });
+  };
+  const std::vector<AccountEntry> all = list(world_.customer_account, 0, kAll);
+  ASSERT_THAT(all, SizeIs(5));
+  EXPECT_EQ(all[0].transfer_id, SampleBytes(20, kTransferIdBytes));
+  EXPECT_EQ(all[0].amount_minor, 100);
+  EXPECT_EQ(all[0].kind, TransferKind::kDeposit);
+  EXPECT_EQ(all[0].order_id, "");
+  EXPECT_EQ(all[0].created_at_ms, 1000);
+  EXPECT_EQ(all[4].amount_minor, -50);
+  EXPECT_EQ(all[4].kind, TransferKind::kPayment);
+  EXPECT_EQ(all[4].order_id, order.order_id);
+  for (size_t i = 1; i < all.size(); ++i) EXPECT_LT(all[i - 1].entry_id, all[i].entry_id);
+  const std::vector<AccountEntry> page = list(world_.customer_account, all[1].entry_id, 2);
+  ASSERT_THAT(page, SizeIs(2));
+  EXPECT_EQ(page[0].entry_id, all[2].entry_id);
+  EXPECT_EQ(page[1].entry_id, all[3].entry_id);
+  EXPECT_THAT(list(world_.customer_account, all[4].entry_id, kAll), IsEmpty());
+  EXPECT_THAT(list(world_.merchant_account, 0, kAll), SizeIs(1));
+  EXPECT_THAT(list(world_.broker_account, 0, kAll), IsEmpty());
+
+  const auto find = [&](int64_t account_id, const std::string& transfer_id) {
+    return ReadOne<Entry>(
+        *store_, [&](Transaction& t) { return t.transfers().FindEntry(account_id, transfer_id); });
+  };
+  EXPECT_EQ(find(world_.customer_account, all[2].transfer_id)->entry_id, all[2].entry_id);
+  EXPECT_EQ(CodeOf(find(world_.merchant_account, all[2].transfer_id).status()),
+            absl::StatusCode::kNotFound)
+      << "another's transfer";
+
+  const auto position = [&](int64_t account_id, int64_t since_ms) {
+    return *ReadOne<AccountPosition>(*store_, [&](Transaction& t) {
+      return t.transfers().PositionBefore(account_id, since_ms);
+    });
+  };
+  EXPECT_EQ(position(world_.customer_account, 0).after_entry_id, 0);
+  EXPECT_EQ(position(world_.customer_account, 0).balance_minor, 0);
+  EXPECT_EQ(position(world_.customer_account, 1001).after_entry_id, all[0].entry_id);
+  EXPECT_EQ(position(world_.customer_account, 1001).balance_minor, 100);
+  EXPECT_EQ(position(world_.customer_account, 4000).after_entry_id, all[2].entry_id);
+  EXPECT_EQ(position(world_.customer_account, 4000).balance_minor, 100 + 101 + 102);
+  EXPECT_EQ(position(world_.customer_account, 5001).after_entry_id, all[4].entry_id);
+  EXPECT_EQ(position(world_.customer_account, 5001).balance_minor, 100 + 101 + 102 + 103 - 50);
+  EXPECT_EQ(position(world_.broker_account, 0).after_entry_id, 0);
+}
+
 TEST_P(StoreContractTest, AnswersAreKeptPerCustomerAndRequest) {
   RequestAnswer answer;
   answer.customer_id = world_.customer;
