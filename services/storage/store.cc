@@ -54,4 +54,28 @@ absl::string_view TransferKindName(TransferKind kind) {
   return "invalid";
 }
 
+AccountKind AccountKindOf(absl::string_view name) {
+  for (AccountKind kind : {AccountKind::kCustomer, AccountKind::kMerchant, AccountKind::kBroker,
+                           AccountKind::kExternal}) {
+    if (AccountKindName(kind) == name) return kind;
+  }
+  return AccountKind::kInvalid;
+}
+
+OrderStatus OrderStatusOf(absl::string_view name) {
+  for (OrderStatus status : {OrderStatus::kCreated, OrderStatus::kDeclined, OrderStatus::kExpired,
+                             OrderStatus::kPaid, OrderStatus::kDelivered, OrderStatus::kRefunded}) {
+    if (OrderStatusName(status) == name) return status;
+  }
+  return OrderStatus::kInvalid;
+}
+
+TransferKind TransferKindOf(absl::string_view name) {
+  for (TransferKind kind : {TransferKind::kPayment, TransferKind::kDeposit,
+                            TransferKind::kWithdrawal, TransferKind::kRefund}) {
+    if (TransferKindName(kind) == name) return kind;
+  }
+  return TransferKind::kInvalid;
+}
+
 }  // namespace blindcart::storage

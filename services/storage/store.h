@@ -16,11 +16,12 @@
 // may run a callback again after a conflict, so callbacks have no effect outside the transaction
 // other than assigning (never appending to) their results.
 //
-// Errors, for every method here unless it says otherwise:
+// Errors, for every method here unless it says otherwise; after any but the first three the callback
+// has to end with an error, since a backend may have given up the transaction:
 //   kNotFound           no such row
 //   kAlreadyExists      a unique value is taken
-//   kInvalidArgument    a value breaks a rule of the schema (size, sign, sum, immutability)
 //   kFailedPrecondition a compare-and-set found something else
+//   kInvalidArgument    a value breaks a rule of the schema (size, sign, sum, immutability)
 //   kPermissionDenied   a write inside Read
 //   kUnavailable        the store is busy or cannot be reached now; trying again later makes sense
 //   kResourceExhausted  the disk is full
@@ -70,6 +71,11 @@ enum class TransferKind { kInvalid, kPayment, kDeposit, kWithdrawal, kRefund };
 absl::string_view AccountKindName(AccountKind kind);
 absl::string_view OrderStatusName(OrderStatus status);
 absl::string_view TransferKindName(TransferKind kind);
+
+// The inverse; kInvalid for anything else.
+AccountKind AccountKindOf(absl::string_view name);
+OrderStatus OrderStatusOf(absl::string_view name);
+TransferKind TransferKindOf(absl::string_view name);
 
 struct Account {
   int64_t id = 0;

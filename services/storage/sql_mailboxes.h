@@ -1,11 +1,44 @@
-#include "services/storage/sqlite_mailboxes.h"
+// The mailboxes of store.h in SQL, as sql_groups.h has the other groups.
+#ifndef SERVICES_STORAGE_SQL_MAILBOXES_H_
+#define SERVICES_STORAGE_SQL_MAILBOXES_H_
 
+#include <cstdint>
 #include <string>
 #include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "services/storage/sql_rows.h"
+#include "services/storage/store.h"
 
 namespace blindcart::storage {
 
-absl::Status SqliteMailboxes::SetKeys(const MailKeys& keys) {
+template <typename Database>
+class SqlMailboxes : public Mailboxes {
+ public:
+  // `database` must outlive the object.
+  explicit SqlMailboxes(Database& database) : database_(database) {}
+
+  absl::Status SetKeys(const MailKeys& keys) override;
+  absl::StatusOr<MailKeys> GetKeys(int64_t customer_id) override;
+  absl::Status AddPreKey(int64_t customer_id, const MailPreKey& pre_key) override;
+  absl::StatusOr<MailPreKey> TakePreKey(int64_t customer_id) override;
+  absl::StatusOr<int64_t> CountPreKeys(int64_t customer_id) override;
+
+  absl::StatusOr<int64_t> Append(const Mail& mail) override;
+  absl::StatusOr<std::vector<Mail>> List(int64_t recipient_id, int64_t after_number,
+                                         int64_t limit) override;
+  absl::Status Remove(int64_t recipient_id, int64_t mail_number) override;
+  absl::StatusOr<MailboxUse> Use(int64_t recipient_id) override;
+  absl::StatusOr<int64_t> RemoveExpired(int64_t now_ms, int64_t limit) override;
+
+ private:
+  Database& database_;
+};
+
+template <typename Database>
+absl::Status SqlMailboxes<Database>::SetKeys(const MailKeys& keys) {
   absl::Status status =
       database_
           .Prepare(
@@ -37,8 +70,9 @@ absl::Status SqliteMailboxes::SetKeys(const MailKeys& keys) {
       .Run();
 }
 
-absl::StatusOr<MailKeys> SqliteMailboxes::GetKeys(int64_t customer_id) {
-  SqliteStatement query = database_.Prepare(
+template <typename Database>
+absl::StatusOr<MailKeys> SqlMailboxes<Database>::GetKeys(int64_t customer_id) {
+  auto query = database_.Prepare(
       "SELECT identity_key, identity_key_signature, signed_pre_key_id, signed_pre_key,"
       " signed_pre_key_signature FROM mail_keys WHERE customer_id = ?");
   const absl::StatusOr<bool> found = query.BindInt64(customer_id).Step();
@@ -54,7 +88,8 @@ absl::StatusOr<MailKeys> SqliteMailboxes::GetKeys(int64_t customer_id) {
   return keys;
 }
 
-absl::Status SqliteMailboxes::AddPreKey(int64_t customer_id, const MailPreKey& pre_key) {
+template <typename Database>
+absl::Status SqlMailboxes<Database>::AddPreKey(int64_t customer_id, const MailPreKey& pre_key) {
   absl::Status status = database_
                             .Prepare(
                                 "UPDATE mail_keys SET last_pre_key_id = ?"
@@ -75,10 +110,11 @@ absl::Status SqliteMailboxes::AddPreKey(int64_t customer_id, const MailPreKey& p
       .Run();
 }
 
-absl::StatusOr<MailPreKey> SqliteMailboxes::TakePreKey(int64_t customer_id) {
+template <typename Database>
+absl::StatusOr<MailPreKey> SqlMailboxes<Database>::TakePreKey(int64_t customer_id) {
   MailPreKey taken;
   {
-    SqliteStatement query = database_.Prepare(
+    auto query = database_.Prepare(
         "SELECT id, pre_key FROM mail_pre_keys WHERE customer_id = ? ORDER BY id LIMIT 1");
     const absl::StatusOr<bool> found = query.BindInt64(customer_id).Step();
     if (!found.ok()) return found.status();
@@ -95,22 +131,25 @@ absl::StatusOr<MailPreKey> SqliteMailboxes::TakePreKey(int64_t customer_id) {
   return taken;
 }
 
-absl::StatusOr<int64_t> SqliteMailboxes::CountPreKeys(int64_t customer_id) {
-  SqliteStatement query =
-      database_.Prepare("SELECT COUNT(*) FROM mail_pre_keys WHERE customer_id = ?");
+template <typename Database>
+absl::StatusOr<int64_t> SqlMailboxes<Database>::CountPreKeys(int64_t customer_id) {
+  auto query = database_.Prepare("SELECT COUNT(*) FROM mail_pre_keys WHERE customer_id = ?");
   const absl::StatusOr<bool> found = query.BindInt64(customer_id).Step();
   if (!found.ok()) return found.status();
   return query.ColumnInt64(0);
 }
 
-absl::StatusOr<int64_t> SqliteMailboxes::Append(const Mail& mail) {
-  absl::Status status =
+template <typename Database>
+absl::StatusOr<int64_t> SqlMailboxes<Database>::Append(const Mail& mail) {
+  absl::Status status = InsertNew(
+      database_,
       database_
-          .Prepare("INSERT INTO mail_ids (sender_id, message_id, expires_at_ms) VALUES (?, ?, ?)")
+          .Prepare("INSERT INTO mail_ids (sender_id, message_id, expires_at_ms) VALUES (?, ?, ?)"
+                   " ON CONFLICT DO NOTHING")
           .BindInt64(mail.sender_id)
           .BindBlob(mail.message_id)
-          .BindInt64(mail.expires_at_ms)
-          .Run();
+          .BindInt64(mail.expires_at_ms),
+      "message id");
   if (!status.ok()) return status;
   status = database_
                .Prepare(
@@ -125,8 +164,7 @@ absl::StatusOr<int64_t> SqliteMailboxes::Append(const Mail& mail) {
   if (!status.ok()) return status;
   int64_t mail_number = 0;
   {
-    SqliteStatement query =
-        database_.Prepare("SELECT last_mail_number FROM mailboxes WHERE customer_id = ?");
+    auto query = database_.Prepare("SELECT last_mail_number FROM mailboxes WHERE customer_id = ?");
     const absl::StatusOr<bool> found = query.BindInt64(mail.recipient_id).Step();
     if (!found.ok()) return found.status();
     mail_number = query.ColumnInt64(0);
@@ -147,10 +185,12 @@ absl::StatusOr<int64_t> SqliteMailboxes::Append(const Mail& mail) {
   return mail_number;
 }
 
-absl::StatusOr<std::vector<Mail>> SqliteMailboxes::List(int64_t recipient_id, int64_t after_number,
-                                                        int64_t limit) {
+template <typename Database>
+absl::StatusOr<std::vector<Mail>> SqlMailboxes<Database>::List(int64_t recipient_id,
+                                                               int64_t after_number,
+                                                               int64_t limit) {
   if (limit <= 0) return absl::InvalidArgumentError("a page needs a limit above zero");
-  SqliteStatement query = database_.Prepare(
+  auto query = database_.Prepare(
       "SELECT mail_number, sender_id, message_id, sealed, stored_at_ms, expires_at_ms FROM mail"
       " WHERE recipient_id = ? AND mail_number > ? ORDER BY mail_number LIMIT ?");
   query.BindInt64(recipient_id).BindInt64(after_number).BindInt64(limit);
@@ -170,7 +210,8 @@ absl::StatusOr<std::vector<Mail>> SqliteMailboxes::List(int64_t recipient_id, in
   }
 }
 
-absl::Status SqliteMailboxes::Remove(int64_t recipient_id, int64_t mail_number) {
+template <typename Database>
+absl::Status SqlMailboxes<Database>::Remove(int64_t recipient_id, int64_t mail_number) {
   // The mailbox first, while the row still says its size; without the row both do nothing.
   absl::Status status =
       database_
@@ -192,9 +233,9 @@ absl::Status SqliteMailboxes::Remove(int64_t recipient_id, int64_t mail_number) 
       .Run();
 }
 
-absl::StatusOr<MailboxUse> SqliteMailboxes::Use(int64_t recipient_id) {
-  SqliteStatement query =
-      database_.Prepare("SELECT items, bytes FROM mailboxes WHERE customer_id = ?");
+template <typename Database>
+absl::StatusOr<MailboxUse> SqlMailboxes<Database>::Use(int64_t recipient_id) {
+  auto query = database_.Prepare("SELECT items, bytes FROM mailboxes WHERE customer_id = ?");
   const absl::StatusOr<bool> found = query.BindInt64(recipient_id).Step();
   if (!found.ok()) return found.status();
   MailboxUse use;
@@ -205,11 +246,12 @@ absl::StatusOr<MailboxUse> SqliteMailboxes::Use(int64_t recipient_id) {
   return use;
 }
 
-absl::StatusOr<int64_t> SqliteMailboxes::RemoveExpired(int64_t now_ms, int64_t limit) {
+template <typename Database>
+absl::StatusOr<int64_t> SqlMailboxes<Database>::RemoveExpired(int64_t now_ms, int64_t limit) {
   if (limit <= 0) return absl::InvalidArgumentError("a sweep needs a limit above zero");
   std::vector<std::pair<int64_t, int64_t>> expired;
   {
-    SqliteStatement query = database_.Prepare(
+    auto query = database_.Prepare(
         "SELECT recipient_id, mail_number FROM mail WHERE expires_at_ms <= ?"
         " ORDER BY expires_at_ms LIMIT ?");
     query.BindInt64(now_ms).BindInt64(limit);
@@ -238,3 +280,5 @@ absl::StatusOr<int64_t> SqliteMailboxes::RemoveExpired(int64_t now_ms, int64_t l
 }
 
 }  // namespace blindcart::storage
+
+#endif  // SERVICES_STORAGE_SQL_MAILBOXES_H_
