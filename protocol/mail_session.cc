@@ -155,7 +155,7 @@ SecretBytes MailSession::Serialize() const {
   v1::MailSessionState state;
   state.set_version(kVersion);
   state.set_session_id(id_);
-  if (!initial_.identity().empty()) *state.mutable_initial() = initial_;
+  if (unanswered()) *state.mutable_initial() = initial_;
   ratchet_.ToProto(state.mutable_ratchet());
   SecretBytes serialized(state.ByteSizeLong());
   state.SerializeWithCachedSizesToArray(serialized.data());
@@ -173,7 +173,7 @@ absl::StatusOr<std::string> MailSession::Seal(absl::string_view plaintext) {
   padded.append(plaintext.data(), plaintext.size());
   const absl::Status fits = crypto::Pad(padded);
   if (!fits.ok()) return fits;
-  const v1::X3dhInitial* initial = initial_.identity().empty() ? nullptr : &initial_;
+  const v1::X3dhInitial* const initial = unanswered() ? &initial_ : nullptr;
   absl::StatusOr<RatchetMessage> message = ratchet_.Encrypt(padded, Context(id_, initial));
   crypto::Wipe(padded);
   if (!message.ok()) return message.status();

@@ -70,6 +70,8 @@ class MailSession {
   crypto::SecretBytes Serialize() const;
 
   const std::string& id() const { return id_; }
+  // Begun here, and no answer came by it yet.
+  bool unanswered() const { return !initial_.identity().empty(); }
 
   // At most kMaxMessagePlaintextBytes - 1 bytes; the result is at most kMaxSealedBytes.
   absl::StatusOr<std::string> Seal(absl::string_view plaintext);

@@ -386,13 +386,14 @@ absl::StatusOr<bool> Messenger::State::SealUnderKnown(const MessageRecord& messa
     if (contact->has_value() && !(*contact)->offered_identity.empty()) {
       return IdentityChanged(message.contact);
     }
-    // What says that a session does not work goes under one of its own.
-    if (message.kind == MessageKind::kUnreadable) return absl::OkStatus();
     const auto kept = store.LatestSession(message.contact);
     if (!kept.ok()) return kept.status();
     if (!kept->has_value()) return absl::OkStatus();
     absl::StatusOr<MailSession> session = MailSession::Parse((*kept)->state.view());
     if (!session.ok()) return absl::DataLossError("a session in the agent's database is damaged");
+    // What says that a session does not work goes under another one, which was made for that. (Not a
+    // new one each time: they would drive out the sessions that work.)
+    if (message.kind == MessageKind::kUnreadable && !session->unanswered()) return absl::OkStatus();
     known = true;
     return SealUnder(store, *session, message, timings, sealed);
   });
