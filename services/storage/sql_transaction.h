@@ -2,6 +2,7 @@
 #ifndef SERVICES_STORAGE_SQL_TRANSACTION_H_
 #define SERVICES_STORAGE_SQL_TRANSACTION_H_
 
+#include "services/storage/sql_certificates.h"
 #include "services/storage/sql_groups.h"
 #include "services/storage/sql_mailboxes.h"
 #include "services/storage/sql_tokens.h"
@@ -25,7 +26,8 @@ class SqlTransaction : public Transaction {
         notices_(database),
         mailboxes_(database),
         meta_(database),
-        tokens_(database) {}
+        tokens_(database),
+        certificates_(database) {}
 
   AccountsGroup& accounts() override { return accounts_; }
   Customers& customers() override { return customers_; }
@@ -37,6 +39,7 @@ class SqlTransaction : public Transaction {
   Mailboxes& mailboxes() override { return mailboxes_; }
   Meta& meta() override { return meta_; }
   Tokens& tokens() override { return tokens_; }
+  Certificates& certificates() override { return certificates_; }
 
  private:
   AccountsGroup accounts_;
@@ -49,6 +52,7 @@ class SqlTransaction : public Transaction {
   SqlMailboxes<Database> mailboxes_;
   SqlMeta<Database> meta_;
   SqlTokens<Database> tokens_;
+  SqlCertificates<Database> certificates_;
 };
 
 }  // namespace blindcart::storage

@@ -211,7 +211,44 @@ constexpr char kEntriesOfAccount[] = R"sql(
 CREATE INDEX entries_of_account ON entries (account_id, entry_id);
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst, kMail, kTokens, kEntriesOfAccount};
+constexpr char kCertificates[] = R"sql(
+CREATE TABLE certificates (
+  certificate_id INTEGER PRIMARY KEY,
+  serial BLOB NOT NULL UNIQUE CHECK (length(serial) = 16),
+  customer_id INTEGER NOT NULL REFERENCES customers (id),
+  kind TEXT NOT NULL CHECK (kind IN ('signing', 'encryption')),
+  der BLOB NOT NULL CHECK (length(der) BETWEEN 1 AND 4096),
+  issued_at_ms INTEGER NOT NULL CHECK (issued_at_ms >= 0),
+  expires_at_ms INTEGER NOT NULL CHECK (expires_at_ms > issued_at_ms)
+) STRICT;
+CREATE INDEX certificates_of_customer ON certificates (customer_id, expires_at_ms);
+CREATE TRIGGER certificates_fixed BEFORE UPDATE ON certificates
+  BEGIN SELECT RAISE(ABORT, 'a certificate cannot be changed'); END;
+CREATE TRIGGER certificates_kept BEFORE DELETE ON certificates
+  BEGIN SELECT RAISE(ABORT, 'a certificate cannot be deleted'); END;
+
+CREATE TABLE revocations (
+  revocation_id INTEGER PRIMARY KEY,
+  serial BLOB NOT NULL UNIQUE REFERENCES certificates (serial),
+  revoked_at_ms INTEGER NOT NULL CHECK (revoked_at_ms > 0)
+) STRICT;
+CREATE TRIGGER revocations_fixed BEFORE UPDATE ON revocations
+  BEGIN SELECT RAISE(ABORT, 'a revocation cannot be changed'); END;
+CREATE TRIGGER revocations_kept BEFORE DELETE ON revocations
+  BEGIN SELECT RAISE(ABORT, 'a revocation cannot be deleted'); END;
+
+-- One row: the latest.
+CREATE TABLE revocation_list (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  number INTEGER NOT NULL CHECK (number > 0),
+  last_revocation_id INTEGER NOT NULL CHECK (last_revocation_id >= 0),
+  made_at_ms INTEGER NOT NULL CHECK (made_at_ms >= 0),
+  next_update_ms INTEGER NOT NULL CHECK (next_update_ms > made_at_ms),
+  der BLOB NOT NULL CHECK (length(der) BETWEEN 1 AND 1048576)
+) STRICT;
+)sql";
+
+constexpr const char* kMigrations[] = {kFirst, kMail, kTokens, kEntriesOfAccount, kCertificates};
 
 }  // namespace
 

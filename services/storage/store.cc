@@ -18,6 +18,18 @@ absl::string_view AccountKindName(AccountKind kind) {
   return "invalid";
 }
 
+absl::string_view CertificateKindName(CertificateKind kind) {
+  switch (kind) {
+    case CertificateKind::kSigning:
+      return "signing";
+    case CertificateKind::kEncryption:
+      return "encryption";
+    case CertificateKind::kInvalid:
+      break;
+  }
+  return "invalid";
+}
+
 absl::string_view OrderStatusName(OrderStatus status) {
   switch (status) {
     case OrderStatus::kCreated:
@@ -68,6 +80,13 @@ OrderStatus OrderStatusOf(absl::string_view name) {
     if (OrderStatusName(status) == name) return status;
   }
   return OrderStatus::kInvalid;
+}
+
+CertificateKind CertificateKindOf(absl::string_view name) {
+  for (CertificateKind kind : {CertificateKind::kSigning, CertificateKind::kEncryption}) {
+    if (CertificateKindName(kind) == name) return kind;
+  }
+  return CertificateKind::kInvalid;
 }
 
 TransferKind TransferKindOf(absl::string_view name) {

@@ -210,6 +210,40 @@ struct Token {
   std::string hash;    // kTokenHashBytes, of the token
 };
 
+enum class CertificateKind { kInvalid, kSigning, kEncryption };
+absl::string_view CertificateKindName(CertificateKind kind);
+CertificateKind CertificateKindOf(absl::string_view name);
+
+inline constexpr size_t kCertificateSerialBytes = 16;
+inline constexpr size_t kMaxCertificateBytes = 4096;
+
+// A customer's certificate as the broker's authority issued it.
+struct IssuedCertificate {
+  int64_t certificate_id = 0;  // given by the store, ascending
+  std::string serial;          // kCertificateSerialBytes; unique
+  int64_t customer_id = 0;
+  CertificateKind kind = CertificateKind::kInvalid;
+  std::string der;
+  int64_t issued_at_ms = 0;
+  int64_t expires_at_ms = 0;
+  int64_t revoked_at_ms = 0;  // out; 0: it is not
+};
+
+struct Revocation {
+  int64_t revocation_id = 0;  // given by the store, ascending, never used twice
+  std::string serial;
+  int64_t revoked_at_ms = 0;
+};
+
+// The authority's latest revocation list.
+struct StoredRevocationList {
+  int64_t number = 0;              // > 0, grows with each list
+  int64_t last_revocation_id = 0;  // the latest that it knows; 0: none
+  int64_t made_at_ms = 0;
+  int64_t next_update_ms = 0;
+  std::string der;
+};
+
 class Accounts {
  public:
   virtual ~Accounts() = default;
@@ -364,6 +398,32 @@ class Tokens {
   virtual absl::StatusOr<int64_t> HighestSerial() = 0;
 };
 
+// Certificates and revocations are immutable: there is no update and no delete.
+class Certificates {
+ public:
+  virtual ~Certificates() = default;
+  // `certificate_id` and `revoked_at_ms` are ignored and the new id returned.
+  virtual absl::StatusOr<int64_t> Insert(const IssuedCertificate& certificate) = 0;
+  // One customer's that expire after `time_ms`, in certificate_id order.
+  virtual absl::StatusOr<std::vector<IssuedCertificate>> ListOfCustomer(int64_t customer_id,
+                                                                        int64_t time_ms) = 0;
+  // All of them in certificate_id order, at most `limit` with an id above `after_id`.
+  virtual absl::StatusOr<std::vector<IssuedCertificate>> List(int64_t after_id, int64_t limit) = 0;
+
+  // kNotFound for an unknown serial, kAlreadyExists when it is revoked already.
+  virtual absl::Status Revoke(absl::string_view serial, int64_t revoked_at_ms) = 0;
+  // Those of certificates that expire after `time_ms`, in revocation_id order, at most `limit` with an
+  // id above `after_id`.
+  virtual absl::StatusOr<std::vector<Revocation>> ListRevocations(int64_t time_ms, int64_t after_id,
+                                                                  int64_t limit) = 0;
+  // The highest revocation_id; 0 when nothing was ever revoked.
+  virtual absl::StatusOr<int64_t> LastRevocationId() = 0;
+
+  virtual absl::StatusOr<StoredRevocationList> GetRevocationList() = 0;
+  // Replaces the one that is there; kFailedPrecondition unless the number is above its.
+  virtual absl::Status SetRevocationList(const StoredRevocationList& list) = 0;
+};
+
 class Transaction {
  public:
   virtual ~Transaction() = default;
@@ -377,6 +437,7 @@ class Transaction {
   virtual Mailboxes& mailboxes() = 0;
   virtual Meta& meta() = 0;
   virtual Tokens& tokens() = 0;
+  virtual Certificates& certificates() = 0;
 };
 
 // One unit of work inside a batch: all or nothing by itself.
