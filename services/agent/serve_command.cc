@@ -17,9 +17,13 @@
 #include "services/agent/agent.h"
 #include "services/agent/agent_database.h"
 #include "services/agent/agent_service.h"
+#include "services/agent/broker_mail_transport.h"
 #include "services/agent/config.h"
 #include "services/agent/explain_service.h"
 #include "services/agent/grpc_goods_stream.h"
+#include "services/agent/mail_receiver.h"
+#include "services/agent/messages_service.h"
+#include "services/agent/messenger.h"
 #include "services/agent/narrator.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
@@ -125,13 +129,23 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   Agent agent(dependencies, Agent::Options());
   AgentService service(agent, calls, downloads);
   ExplainService explain(Narration());
+  BrokerMailTransport mail(agent.broker());
+  Messenger::Dependencies messaging;
+  messaging.identity = &*identity;
+  messaging.transport = &mail;
+  messaging.database = database->get();
+  messaging.random = peer->random;
+  messaging.clock = peer->clock;
+  Messenger messenger(messaging);
+  const std::shared_ptr<MailReceiver> receiver = MailReceiver::Start(agent.broker(), messenger);
+  MessagesService messages(messenger, *receiver, calls);
 
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;
   ServerRunner::Options server_options;
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
-      ServerRunner::Start({&service, &explain}, server_options);
+      ServerRunner::Start({&service, &explain, &messages}, server_options);
   if (!server.ok()) return server.status();
   out << "ready socket=" << socket << std::endl;
   LogInfo("agent.ready");
@@ -140,6 +154,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   LogInfo("agent.stopping");
   // First what workers wait for, then the calls that wait for workers, then the workers.
   agent.Shutdown();
+  receiver->Shutdown();
   scheduler.Shutdown();
   (*server)->Shutdown(kGraceMs);
   downloads.Shutdown();
