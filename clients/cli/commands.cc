@@ -43,6 +43,7 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   AddShopCommands(app, chosen);
   AddOrderCommands(app, chosen);
   AddPurchaseCommands(app, chosen);
+  AddMessageCommands(app, chosen);
 }
 
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

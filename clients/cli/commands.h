@@ -19,6 +19,7 @@ void AddSessionCommands(CLI::App& app, Action& chosen);   // login, logout, stat
 void AddShopCommands(CLI::App& app, Action& chosen);      // shops, add-shop, browse, search, show
 void AddOrderCommands(CLI::App& app, Action& chosen);     // checkout, pay, decline, buy
 void AddPurchaseCommands(CLI::App& app, Action& chosen);  // purchases, download, verify
+void AddMessageCommands(CLI::App& app, Action& chosen);   // message ..., contacts ...
 
 // One command without its arguments. Global options may stand behind it too.
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,
