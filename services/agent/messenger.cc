@@ -813,6 +813,10 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(const v
   Taken taken = Taken::kDone;
   std::vector<MessageRecord> shown;
   const absl::Status noted = Transact([&](MessageStore& store) -> absl::Status {
+    // Another thread may have been given the same mail.
+    const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+    if (!known.ok()) return known.status();
+    if (*known) return absl::OkStatus();
     const absl::StatusOr<int64_t> noticed = store.CountNotices(item.sender(), Now() - kHourMs);
     if (!noticed.ok()) return noticed.status();
     if (*noticed >= kMaxUnreadablePerHour) return absl::OkStatus();
