@@ -22,6 +22,7 @@ readonly LIBRARY_PACKAGES=(
   libgmock-dev
   libgrpc++-dev
   libgtest-dev
+  libpq-dev
   libprotobuf-dev
   libsodium-dev
   libspdlog-dev
@@ -38,7 +39,13 @@ readonly CHECK_PACKAGES=(
   clang-tidy
   libclang-rt-dev      # libFuzzer and the sanitizers' run-time for clang
 )
-readonly PACKAGES=("${BUILD_PACKAGES[@]}" "${LIBRARY_PACKAGES[@]}" "${CHECK_PACKAGES[@]}")
+readonly SERVER_PACKAGES=(
+  postgresql           # the server, of which tests start one of their own
+)
+readonly PACKAGES=("${BUILD_PACKAGES[@]}" "${LIBRARY_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
+  "${SERVER_PACKAGES[@]}")
+# Debian's postgresql makes and starts a cluster when it is installed; this keeps it from that.
+readonly CLUSTER_SETTINGS=/etc/postgresql-common/createcluster.d/blindcart.conf
 
 usage() {
   cat <<USAGE
@@ -102,6 +109,10 @@ main() {
   echo "setup.sh: updating the list of packages"
   "${as_root[@]}" apt-get update --quiet ||
     die "apt-get update failed: check the network and /etc/apt/sources.list"
+  if [[ " ${missing[*]} " == *" postgresql "* && ! -e ${CLUSTER_SETTINGS} ]]; then
+    "${as_root[@]}" mkdir -p "$(dirname "${CLUSTER_SETTINGS}")"
+    echo "create_main_cluster = false" | "${as_root[@]}" tee "${CLUSTER_SETTINGS}" >/dev/null
+  fi
   echo "setup.sh: installing ${#missing[@]} packages"
   "${as_root[@]}" apt-get install --yes --quiet --no-install-recommends "${missing[@]}" ||
     die "apt-get could not install them; Debian 12 (bookworm) has all of them in its main archive"

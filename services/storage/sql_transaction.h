@@ -17,7 +17,8 @@ template <typename Database, typename AccountsGroup = SqlAccounts<Database>,
 class SqlTransaction : public Transaction {
  public:
   explicit SqlTransaction(Database& database)
-      : accounts_(database),
+      : database_(database),
+        accounts_(database),
         customers_(database),
         merchants_(database),
         orders_(database),
@@ -41,7 +42,10 @@ class SqlTransaction : public Transaction {
   Tokens& tokens() override { return tokens_; }
   Certificates& certificates() override { return certificates_; }
 
+  Database& database() { return database_; }
+
  private:
+  Database& database_;
   AccountsGroup accounts_;
   SqlCustomers<Database> customers_;
   SqlMerchants<Database> merchants_;
