@@ -101,8 +101,12 @@ absl::Status SqlCertificates<Database>::Revoke(absl::string_view serial, int64_t
     if (!found.ok()) return found.status();
     if (!*found) return absl::NotFoundError("no such certificate");
   }
+  // Not an id of the database's own making: a revocation list says up to which id it goes, so ids
+  // have to ascend in the order of commits.
   auto insert = database_.Prepare(
-      "INSERT INTO revocations (serial, revoked_at_ms) VALUES (?, ?) ON CONFLICT DO NOTHING");
+      "INSERT INTO revocations (revocation_id, serial, revoked_at_ms)"
+      " SELECT COALESCE(MAX(revocation_id), 0) + 1, ?, ? FROM revocations WHERE TRUE"
+      " ON CONFLICT DO NOTHING");
   insert.BindBlob(serial).BindInt64(revoked_at_ms);
   return InsertNew(database_, insert, "revocation");
 }
