@@ -51,7 +51,8 @@ absl::StatusOr<std::string> SafetyNumber(absl::string_view one_fingerprint,
     for (size_t i = 0; i < kGroupBytes; ++i) {
       value = (value << 8) | digits->data()[group * kGroupBytes + i];
     }
-    absl::StrAppendFormat(&number, group == 0 ? "%05d" : " %05d", value % kGroupModulus);
+    if (group > 0) number.push_back(' ');
+    absl::StrAppendFormat(&number, "%05d", value % kGroupModulus);
   }
   return number;
 }

@@ -125,6 +125,17 @@ std::unique_ptr<MailTransport> FakeMailbox::TransportFor(const std::string& user
   return std::make_unique<Transport>(*this, username);
 }
 
+std::unique_ptr<FakeMailbox> FakeMailbox::Clone() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  auto clone = std::make_unique<FakeMailbox>();
+  clone->users_ = users_;
+  clone->next_number_ = next_number_;
+  clone->all_mail_ = all_mail_;
+  clone->sent_ = sent_;
+  clone->published_ = published_;
+  return clone;
+}
+
 std::vector<v1::MailItem> FakeMailbox::Waiting(const std::string& username) {
   std::lock_guard<std::mutex> lock(mutex_);
   return users_[username].mail;

@@ -25,6 +25,9 @@ class FakeMailbox {
   // Must not outlive the mailbox.
   std::unique_ptr<MailTransport> TransportFor(const std::string& username);
 
+  // Another mailbox that holds the same, without hooks.
+  std::unique_ptr<FakeMailbox> Clone();
+
   // Called with the asking user and the call's name ("publish", "keys", "send", "fetch",
   // "acknowledge"). An error of `before` means that the call never arrived, one of `after` that its
   // answer is lost.
