@@ -47,6 +47,14 @@ Payments::Options PaymentOptions(const v1::BrokerConfig& config, crypto::RandomS
   return options;
 }
 
+Certificates::Options CertificateOptions(const v1::BrokerLimits& limits) {
+  Certificates::Options options;
+  options.lifetime_ms = limits.certificate_lifetime_ms();
+  options.revocation_list_lifetime_ms = limits.revocation_list_lifetime_ms();
+  options.max_per_customer = limits.max_certificates_per_customer();
+  return options;
+}
+
 Mail::Options MailOptions(const v1::BrokerLimits& limits) {
   Mail::Options options;
   options.max_items = limits.max_mailbox_messages();
@@ -86,7 +94,8 @@ absl::Status CheckStore(const v1::BrokerConfig& config, storage::Store& store,
 
 absl::StatusOr<std::unique_ptr<BrokerCore>> BrokerCore::Create(
     const v1::BrokerConfig& config, const crypto::Identity& identity, storage::Store& store,
-    const protocol::Clock& clock, crypto::RandomSource& random, const crypto::Argon2Cost& cost) {
+    const protocol::Clock& clock, crypto::RandomSource& random, const crypto::Argon2Cost& cost,
+    const Signers& signers) {
   std::string decoy_identity;
   const absl::Status fits = CheckStore(config, store, &decoy_identity);
   if (!fits.ok()) return fits;
@@ -94,14 +103,15 @@ absl::StatusOr<std::unique_ptr<BrokerCore>> BrokerCore::Create(
       storage::CommitQueue::Create(store, storage::CommitQueue::Options());
   if (!commits.ok()) return commits.status();
   return std::unique_ptr<BrokerCore>(new BrokerCore(config, identity, store, clock, random, cost,
-                                                    std::move(decoy_identity),
+                                                    signers, std::move(decoy_identity),
                                                     *std::move(commits)));
 }
 
 BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
                        storage::Store& store, const protocol::Clock& clock,
                        crypto::RandomSource& random, const crypto::Argon2Cost& cost,
-                       std::string decoy_identity, std::unique_ptr<storage::CommitQueue> commits)
+                       const Signers& signers, std::string decoy_identity,
+                       std::unique_ptr<storage::CommitQueue> commits)
     : decoy_identity_(std::move(decoy_identity)),
       sources_(clock),
       sessions_(SessionOptions(config.limits())),
@@ -116,6 +126,8 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
                 notices_, clock),
       bank_(BankOptions(config), store, *commits_, clock),
       mail_(MailOptions(config.limits()), store, *commits_, clock),
+      certificates_(CertificateOptions(config.limits()), signers.authority, store, *commits_, clock,
+                    random),
       parts_{identity,
              decoy_identity_,
              store,
@@ -130,6 +142,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
              notices_,
              goods_,
              mail_,
+             certificates_,
              clock,
              random,
              counters_,
@@ -158,6 +171,7 @@ void BrokerCore::Sweep() {
   notices_.Sweep();
   goods_.Sweep();
   mail_.Sweep();
+  certificates_.Sweep();
 }
 
 void BrokerCore::CloseLinks() {

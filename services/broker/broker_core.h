@@ -10,6 +10,7 @@
 #include <string>
 
 #include "absl/status/statusor.h"
+#include "crypto/certificate_authority.h"
 #include "crypto/identity.h"
 #include "crypto/password_record.h"
 #include "crypto/random.h"
@@ -17,6 +18,7 @@
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
 #include "services/broker/bank.h"
+#include "services/broker/certificates.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
 #include "services/broker/notices.h"
@@ -33,6 +35,11 @@
 
 namespace blindcart::broker {
 
+// What single parts of the broker sign with; null: that part is not there.
+struct Signers {
+  const crypto::CertificateAuthority* authority = nullptr;
+};
+
 class BrokerCore {
  public:
   // How often Sweep wants to be called.
@@ -44,7 +51,7 @@ class BrokerCore {
   static absl::StatusOr<std::unique_ptr<BrokerCore>> Create(
       const v1::BrokerConfig& config, const crypto::Identity& identity, storage::Store& store,
       const protocol::Clock& clock, crypto::RandomSource& random,
-      const crypto::Argon2Cost& cost = crypto::Argon2Cost());
+      const crypto::Argon2Cost& cost = crypto::Argon2Cost(), const Signers& signers = Signers());
   ~BrokerCore();
   BrokerCore(const BrokerCore&) = delete;
   BrokerCore& operator=(const BrokerCore&) = delete;
@@ -68,7 +75,7 @@ class BrokerCore {
  private:
   BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
              storage::Store& store, const protocol::Clock& clock, crypto::RandomSource& random,
-             const crypto::Argon2Cost& cost, std::string decoy_identity,
+             const crypto::Argon2Cost& cost, const Signers& signers, std::string decoy_identity,
              std::unique_ptr<storage::CommitQueue> commits);
 
   const std::string decoy_identity_;
@@ -84,6 +91,7 @@ class BrokerCore {
   Payments payments_;
   Bank bank_;
   Mail mail_;
+  Certificates certificates_;
   const Parts parts_;
 };
 

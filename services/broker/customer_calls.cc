@@ -53,6 +53,8 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       return BankCall(call_id, message.bank());
     case v1::CustomerMessage::kMail:
       return Mail(call_id, std::move(*message.mutable_mail()));
+    case v1::CustomerMessage::kCertificate:
+      return Certificate(call_id, message.certificate());
     case v1::CustomerMessage::kDecline:
       return Decline(call_id, message.decline());
     case v1::CustomerMessage::kCloseShop:
@@ -75,7 +77,6 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       status = Balance(reply.mutable_balance());
       break;
     case v1::CustomerMessage::kNotary:
-    case v1::CustomerMessage::kCertificate:
     case v1::CustomerMessage::kLogin:
     case v1::CustomerMessage::kShopFrame:
     case v1::CustomerMessage::BODY_NOT_SET:
@@ -147,6 +148,20 @@ absl::Status CustomerCalls::Cash(uint64_t call_id, Bank::Direction direction,
                             *reply.mutable_bank()->mutable_cash() = *std::move(result);
                             Reply(link, call_id, std::move(reply));
                           });
+}
+
+absl::Status CustomerCalls::Certificate(uint64_t call_id, const v1::CertificateCall& call) {
+  return parts_.certificates.Handle(
+      end_.customer_id, end_.link_id, call,
+      [link = end_.link, call_id](absl::StatusOr<v1::CertificateResult> result) {
+        if (!result.ok()) {
+          // There is no room for it in the answer; the agent asks again over its next link.
+          return link->Close(absl::UnavailableError("the store cannot be written now"));
+        }
+        v1::BrokerToCustomer reply;
+        *reply.mutable_certificate() = *std::move(result);
+        Reply(link, call_id, std::move(reply));
+      });
 }
 
 absl::Status CustomerCalls::Mail(uint64_t call_id, v1::MailCall call) {

@@ -29,6 +29,7 @@ class CustomerCalls {
  private:
   absl::Status OpenShop(uint64_t call_id, const v1::OpenShopCall& call);
   absl::Status Pay(uint64_t call_id, v1::PayCall call);
+  absl::Status Certificate(uint64_t call_id, const v1::CertificateCall& call);
   absl::Status Mail(uint64_t call_id, v1::MailCall call);
   absl::Status BankCall(uint64_t call_id, const v1::BankCall& call);
   absl::Status Cash(uint64_t call_id, Bank::Direction direction, const v1::CashCall& call);

@@ -224,6 +224,7 @@ void CustomerSession::OnClosed(const absl::Status&) {
   if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
   parts_.mail.RemoveLink(customer_id_, link_id_);
+  parts_.certificates.RemoveLink(customer_id_, link_id_);
   parts_.sessions.Remove(link_id_);
 }
 

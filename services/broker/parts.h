@@ -11,6 +11,7 @@
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
 #include "services/broker/bank.h"
+#include "services/broker/certificates.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
 #include "services/broker/notices.h"
@@ -42,6 +43,7 @@ struct Parts {
   Notices& notices;
   GoodsRelay& goods;
   Mail& mail;
+  Certificates& certificates;
   const protocol::Clock& clock;
   crypto::RandomSource& random;
   protocol::RefusalCounters& counters;

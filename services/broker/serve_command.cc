@@ -173,8 +173,11 @@ absl::Status Serve(const ServeOptions& options) {
   BlockTerminationSignals();
   // gRPC's own messages name the addresses of peers.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  absl::StatusOr<std::unique_ptr<BrokerCore>> broker = BrokerCore::Create(
-      config, keys->identity, *opened->store, protocol::SystemClock(), crypto::SystemRandom());
+  Signers signers;
+  signers.authority = &keys->authority;
+  absl::StatusOr<std::unique_ptr<BrokerCore>> broker =
+      BrokerCore::Create(config, keys->identity, *opened->store, protocol::SystemClock(),
+                         crypto::SystemRandom(), crypto::Argon2Cost(), signers);
   if (!broker.ok()) return broker.status();
   GoodsDoor::Options door_options;
   door_options.header_timeout_ms = config.limits().handshake_timeout_ms();

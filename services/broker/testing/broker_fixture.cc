@@ -283,8 +283,8 @@ BrokerFixture::BrokerFixture() {
   }
   EXPECT_TRUE(EnrolMerchant(enroller, {"books", books_.public_identity().ToPem(), "2001"}).ok());
   EXPECT_TRUE(EnrolMerchant(enroller, {"music", music_.public_identity().ToPem(), "2002"}).ok());
-  broker_ =
-      *BrokerCore::Create(config_, identity_, *store_, clock_, crypto::SystemRandom(), kTestCost);
+  broker_ = *BrokerCore::Create(config_, identity_, *store_, clock_, crypto::SystemRandom(),
+                                kTestCost, signers_);
 }
 
 BrokerFixture::~BrokerFixture() {
@@ -299,8 +299,8 @@ void BrokerFixture::Restart() {
   broker_.reset();
   store_.reset();
   store_ = *storage::OpenSqliteStore(database_path_);
-  broker_ =
-      *BrokerCore::Create(config_, identity_, *store_, clock_, crypto::SystemRandom(), kTestCost);
+  broker_ = *BrokerCore::Create(config_, identity_, *store_, clock_, crypto::SystemRandom(),
+                                kTestCost, signers_);
 }
 
 std::unique_ptr<TestCustomer> BrokerFixture::Customer(const crypto::Identity& identity,

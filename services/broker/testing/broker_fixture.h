@@ -222,6 +222,7 @@ class BrokerFixture : public ::testing::Test {
   const crypto::Identity& music_ = crypto::TestIdentity(4);
   const crypto::Identity& identity_ = crypto::TestIdentity(0);
   protocol::FakeClock clock_;
+  Signers signers_;  // Taken up by Restart.
   v1::BrokerConfig config_;
   std::string database_path_;
   std::unique_ptr<storage::Store> store_;

@@ -1,0 +1,299 @@
+#include "services/broker/certificates.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/ascii.h"
+#include "absl/time/time.h"
+#include "crypto/certification_request.h"
+#include "crypto/identity.h"
+#include "protocol/login_handshake.h"
+#include "protocol/refusal.h"
+#include "services/broker/revocation.h"
+#include "services/common/log.h"
+
+namespace blindcart::broker {
+namespace {
+
+// Certificates are valid from a little before they are made, for clocks that are behind; less when
+// they are short-lived.
+constexpr int64_t kGraceMs = 60 * 60'000;
+constexpr int64_t kGraceShare = 10;
+
+bool IsAddress(const std::string& address) {
+  if (address.size() > Certificates::kMaxAddressBytes) return false;
+  for (char c : address) {
+    if (!absl::ascii_isgraph(static_cast<unsigned char>(c))) return false;
+  }
+  return true;
+}
+
+storage::IssuedCertificate CopyOf(const crypto::Certificate& certificate, int64_t customer_id,
+                                  storage::CertificateKind kind, int64_t now_ms) {
+  storage::IssuedCertificate copy;
+  copy.serial = certificate.serial();
+  copy.customer_id = customer_id;
+  copy.kind = kind;
+  copy.der = certificate.der();
+  copy.issued_at_ms = now_ms;
+  copy.expires_at_ms = absl::ToUnixMillis(certificate.not_after());
+  return copy;
+}
+
+}  // namespace
+
+Certificates::Certificates(const Options& options, const crypto::CertificateAuthority* authority,
+                           storage::Store& store, storage::CommitQueue& commits,
+                           const protocol::Clock& clock, crypto::RandomSource& random)
+    : options_(options),
+      authority_(authority),
+      store_(store),
+      commits_(commits),
+      clock_(clock),
+      random_(random) {}
+
+absl::Status Certificates::Handle(int64_t customer_id, LinkId link_id,
+                                  const v1::CertificateCall& call, Answer answer) {
+  switch (call.kind_case()) {
+    case v1::CertificateCall::kRequest:
+      return Request(customer_id, call.request(), std::move(answer));
+    case v1::CertificateCall::kRevoke:
+      return Revoke(customer_id, std::move(answer));
+    case v1::CertificateCall::kRevocationList:
+      return FetchRevocationList(std::move(answer));
+    case v1::CertificateCall::kAnnounce:
+      return Announce(customer_id, link_id, call.announce(), answer);
+    case v1::CertificateCall::kFindPeer:
+      return FindPeer(call.find_peer(), answer);
+    case v1::CertificateCall::KIND_NOT_SET:
+      break;
+  }
+  return protocol::Refused();
+}
+
+void Certificates::RemoveLink(int64_t customer_id, LinkId link_id) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto found = listeners_.find(customer_id);
+  if (found != listeners_.end() && found->second.link_id == link_id) listeners_.erase(found);
+}
+
+absl::Status Certificates::Commit(
+    std::function<absl::Status(storage::Transaction&, v1::CertificateResult&)> job, Answer answer) {
+  auto result = std::make_shared<v1::CertificateResult>();
+  return commits_.Submit(
+      [job = std::move(job), result](storage::Transaction& transaction) {
+        result->Clear();
+        return job(transaction, *result);
+      },
+      [result, answer = std::move(answer)](absl::Status status) {
+        if (!status.ok()) {
+          LogWarning("certificates.commit_failed", {{"code", static_cast<int>(status.code())}});
+          return answer(status);
+        }
+        answer(std::move(*result));
+      });
+}
+
+absl::Status Certificates::Request(int64_t customer_id, const v1::RequestCertificateCall& call,
+                                   Answer answer) {
+  const absl::StatusOr<crypto::CertificationRequest> request =
+      crypto::ParseCertificationRequest(call.certification_request());
+  if (!request.ok()) return protocol::Refused();
+  storage::Customer customer;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+    absl::StatusOr<storage::Customer> found = transaction.customers().Get(customer_id);
+    if (found.ok()) customer = *std::move(found);
+    return found.status();
+  });
+  if (!read.ok()) return read;
+  if (request->subject != customer.username || request->identity.Serialize() != customer.identity) {
+    return protocol::Refused();
+  }
+  return Commit(
+      [this, customer = std::move(customer)](storage::Transaction& transaction,
+                                             v1::CertificateResult& result) {
+        return IssuePair(transaction, customer, clock_.NowUnixMs(), result.mutable_request());
+      },
+      std::move(answer));
+}
+
+absl::Status Certificates::IssuePair(storage::Transaction& transaction,
+                                     const storage::Customer& customer, int64_t now_ms,
+                                     v1::RequestCertificateResult* result) {
+  const absl::StatusOr<std::vector<storage::IssuedCertificate>> live =
+      transaction.certificates().ListOfCustomer(customer.id, now_ms);
+  if (!live.ok()) return live.status();
+  if (authority_ == nullptr || static_cast<int64_t>(live->size()) + 2 > options_.max_per_customer) {
+    return absl::OkStatus();
+  }
+  const absl::StatusOr<crypto::PublicIdentity> identity =
+      crypto::PublicIdentity::Parse(customer.identity);
+  if (!identity.ok()) return absl::DataLossError("unreadable identity");
+  const crypto::ValidityPeriod validity = {
+      absl::FromUnixMillis(now_ms - std::min(kGraceMs, options_.lifetime_ms / kGraceShare)),
+      absl::FromUnixMillis(now_ms + options_.lifetime_ms)};
+  const absl::StatusOr<crypto::Certificate> signing =
+      authority_->IssueSigning(customer.username, identity->ed25519(), validity, random_);
+  if (!signing.ok()) return signing.status();
+  const absl::StatusOr<crypto::Certificate> encryption =
+      authority_->IssueEncryption(customer.username, identity->rsa(), validity, random_);
+  if (!encryption.ok()) return encryption.status();
+  for (const storage::IssuedCertificate& copy :
+       {CopyOf(*signing, customer.id, storage::CertificateKind::kSigning, now_ms),
+        CopyOf(*encryption, customer.id, storage::CertificateKind::kEncryption, now_ms)}) {
+    const absl::Status inserted = transaction.certificates().Insert(copy).status();
+    if (!inserted.ok()) return inserted;
+  }
+  result->set_issued(true);
+  result->set_signing_certificate(signing->der());
+  result->set_encryption_certificate(encryption->der());
+  result->set_authority_certificate(authority_->certificate().der());
+  return absl::OkStatus();
+}
+
+absl::Status Certificates::Revoke(int64_t customer_id, Answer answer) {
+  return Commit(
+      [this, customer_id](storage::Transaction& transaction,
+                          v1::CertificateResult& result) -> absl::Status {
+        const int64_t now_ms = clock_.NowUnixMs();
+        const absl::StatusOr<int> revoked = RevokeAll(transaction, customer_id, now_ms);
+        if (!revoked.ok()) return revoked.status();
+        result.mutable_revoke()->set_revoked(static_cast<uint32_t>(*revoked));
+        if (*revoked == 0 || authority_ == nullptr) return absl::OkStatus();
+        return MakeRevocationList(transaction, *authority_, now_ms,
+                                  options_.revocation_list_lifetime_ms)
+            .status();
+      },
+      std::move(answer));
+}
+
+absl::Status Certificates::FetchRevocationList(Answer answer) {
+  v1::CertificateResult result;
+  v1::FetchRevocationListResult& list = *result.mutable_revocation_list();
+  if (authority_ != nullptr) {
+    list.set_authority_certificate(authority_->certificate().der());
+    const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+      absl::StatusOr<storage::StoredRevocationList> stored =
+          transaction.certificates().GetRevocationList();
+      if (absl::IsNotFound(stored.status())) return absl::OkStatus();
+      if (stored.ok()) list.set_revocation_list(stored->der);
+      return stored.status();
+    });
+    if (!read.ok()) return read;
+    if (list.revocation_list().empty()) {
+      // A broker that has just been made.
+      return Commit(
+          [this](storage::Transaction& transaction, v1::CertificateResult& made) {
+            const absl::StatusOr<storage::StoredRevocationList> stored = MakeRevocationList(
+                transaction, *authority_, clock_.NowUnixMs(), options_.revocation_list_lifetime_ms);
+            if (!stored.ok()) return stored.status();
+            made.mutable_revocation_list()->set_revocation_list(stored->der);
+            made.mutable_revocation_list()->set_authority_certificate(
+                authority_->certificate().der());
+            return absl::OkStatus();
+          },
+          std::move(answer));
+    }
+  }
+  answer(std::move(result));
+  return absl::OkStatus();
+}
+
+absl::Status Certificates::Announce(int64_t customer_id, LinkId link_id,
+                                    const v1::AnnounceAddressCall& call, const Answer& answer) {
+  if (!IsAddress(call.address())) return protocol::Refused();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (call.address().empty()) {
+      listeners_.erase(customer_id);
+    } else {
+      listeners_[customer_id] = {link_id, call.address()};
+    }
+  }
+  v1::CertificateResult result;
+  result.mutable_announce();
+  answer(std::move(result));
+  return absl::OkStatus();
+}
+
+absl::Status Certificates::FindPeer(const v1::FindPeerCall& call, const Answer& answer) {
+  if (!protocol::IsValidUsername(call.username())) return protocol::Refused();
+  v1::CertificateResult result;
+  v1::FindPeerResult& peer = *result.mutable_find_peer();
+  int64_t customer_id = 0;
+  std::string signing_certificate;
+  const int64_t now_ms = clock_.NowUnixMs();
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) -> absl::Status {
+    customer_id = 0;
+    signing_certificate.clear();
+    const absl::StatusOr<storage::Customer> customer =
+        transaction.customers().FindByUsername(call.username());
+    if (absl::IsNotFound(customer.status())) return absl::OkStatus();
+    if (!customer.ok()) return customer.status();
+    const absl::StatusOr<std::vector<storage::IssuedCertificate>> live =
+        transaction.certificates().ListOfCustomer(customer->id, now_ms);
+    if (!live.ok()) return live.status();
+    customer_id = customer->id;
+    for (const storage::IssuedCertificate& certificate : *live) {
+      if (certificate.kind == storage::CertificateKind::kSigning &&
+          certificate.revoked_at_ms == 0) {
+        signing_certificate = certificate.der;
+      }
+    }
+    return absl::OkStatus();
+  });
+  if (!read.ok()) return read;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = listeners_.find(customer_id);
+    if (customer_id != 0 && found != listeners_.end()) {
+      peer.set_found(true);
+      peer.set_address(found->second.address);
+      peer.set_signing_certificate(std::move(signing_certificate));
+    }
+  }
+  answer(std::move(result));
+  return absl::OkStatus();
+}
+
+void Certificates::Sweep() {
+  if (authority_ == nullptr) return;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    const int64_t now_ms = clock_.NowMonotonicMs();
+    if (making_list_ || (last_sweep_ms_ != 0 && now_ms - last_sweep_ms_ < kSweepIntervalMs)) return;
+    last_sweep_ms_ = now_ms;
+    making_list_ = true;
+  }
+  const auto done = [this] {
+    std::lock_guard<std::mutex> lock(mutex_);
+    making_list_ = false;
+  };
+  bool due = false;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+    const absl::StatusOr<bool> is_due =
+        IsRevocationListDue(transaction, clock_.NowUnixMs(), options_.revocation_list_lifetime_ms);
+    due = is_due.ok() && *is_due;
+    return is_due.status();
+  });
+  if (!read.ok()) {
+    LogWarning("certificates.sweep_failed", {{"code", static_cast<int>(read.code())}});
+  }
+  if (!due) return done();
+  const absl::Status submitted = commits_.Submit(
+      [this](storage::Transaction& transaction) {
+        return MakeRevocationList(transaction, *authority_, clock_.NowUnixMs(),
+                                  options_.revocation_list_lifetime_ms)
+            .status();
+      },
+      [done](absl::Status status) {
+        if (!status.ok()) {
+          LogError("certificates.list_failed", {{"code", static_cast<int>(status.code())}});
+        }
+        done();
+      });
+  if (!submitted.ok()) done();
+}
+
+}  // namespace blindcart::broker

@@ -1,0 +1,104 @@
+// Certificates for customers (docs/certificates.md): answers certification requests from the
+// authority, revokes, hands out the revocation list, and introduces customers whose agents listen for
+// direct sessions.
+//
+// A request is answered only when its name is that of the login and its keys are the enrolled ones:
+// the login has proved the RSA key, the request's own signature proves the other. A repeated request
+// gets a further pair of certificates, as a renewal does; a customer has at most
+// max_certificates_per_customer that have not expired, revoked ones included, so that nobody can fill
+// the revocation list.
+//
+// Every copy and every revocation is durable before it is answered, and a revocation together with
+// the list that names it. Addresses for direct sessions are in memory only, and gone with the link
+// over which they were announced.
+//
+// Thread-safe. Answers come once, on the caller's thread or the commit queue's.
+#ifndef BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
+#define BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "crypto/certificate_authority.h"
+#include "crypto/random.h"
+#include "proto/certificate.pb.h"
+#include "protocol/clock.h"
+#include "services/broker/relay.h"
+#include "services/storage/commit_queue.h"
+#include "services/storage/store.h"
+
+namespace blindcart::broker {
+
+class Certificates {
+ public:
+  static constexpr size_t kMaxAddressBytes = 261;  // A DNS name, a colon and a port.
+  static constexpr int64_t kSweepIntervalMs = 2'000;
+
+  struct Options {
+    int64_t lifetime_ms = 0;  // Of a customer's certificate.
+    int64_t revocation_list_lifetime_ms = 0;
+    int64_t max_per_customer = 0;
+  };
+  // An error: it could not be done now.
+  using Answer = std::function<void(absl::StatusOr<v1::CertificateResult>)>;
+
+  // `authority` null: nothing is issued here. All must outlive the object and every callback of the
+  // queue.
+  Certificates(const Options& options, const crypto::CertificateAuthority* authority,
+               storage::Store& store, storage::CommitQueue& commits, const protocol::Clock& clock,
+               crypto::RandomSource& random);
+
+  // Refused() for what no honest agent sends, any other error when it cannot be done now; `answer` is
+  // not called then.
+  absl::Status Handle(int64_t customer_id, LinkId link_id, const v1::CertificateCall& call,
+                      Answer answer);
+  // The link has ended: what was announced over it is so no more.
+  void RemoveLink(int64_t customer_id, LinkId link_id);
+
+  // Makes the next revocation list when it is due: in time, and after what another process revoked.
+  void Sweep();
+
+ private:
+  struct Listener {
+    LinkId link_id = 0;
+    std::string address;
+  };
+
+  absl::Status Request(int64_t customer_id, const v1::RequestCertificateCall& call, Answer answer);
+  absl::Status Revoke(int64_t customer_id, Answer answer);
+  absl::Status FetchRevocationList(Answer answer);
+  absl::Status Announce(int64_t customer_id, LinkId link_id, const v1::AnnounceAddressCall& call,
+                        const Answer& answer);
+  absl::Status FindPeer(const v1::FindPeerCall& call, const Answer& answer);
+
+  absl::Status IssuePair(storage::Transaction& transaction, const storage::Customer& customer,
+                         int64_t now_ms, v1::RequestCertificateResult* result);
+  // Runs `job`, which fills its argument in, and answers once that is durable.
+  absl::Status Commit(
+      std::function<absl::Status(storage::Transaction&, v1::CertificateResult&)> job,
+      Answer answer);
+
+  const Options options_;
+  const crypto::CertificateAuthority* const authority_;
+  storage::Store& store_;
+  storage::CommitQueue& commits_;
+  const protocol::Clock& clock_;
+  crypto::RandomSource& random_;
+
+  std::mutex mutex_;
+  // The rest is used under mutex_.
+  absl::flat_hash_map<int64_t, Listener> listeners_;  // By customer.
+  int64_t last_sweep_ms_ = 0;                         // Monotonic; 0: never.
+  bool making_list_ = false;
+};
+
+}  // namespace blindcart::broker
+
+#endif  // BLINDCART_SERVICES_BROKER_CERTIFICATES_H_

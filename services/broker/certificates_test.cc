@@ -1,0 +1,289 @@
+#include "services/broker/certificates.h"
+
+#include <string>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "crypto/certificate.h"
+#include "crypto/certificate_authority.h"
+#include "crypto/certification_request.h"
+#include "services/broker/revocation.h"
+#include "services/broker/testing/broker_fixture.h"
+
+namespace blindcart::broker {
+namespace {
+
+using crypto::CertificatePurpose;
+using crypto::CertificateVerdict;
+
+constexpr int64_t kDayMs = 24 * 60 * 60 * 1000;
+
+class CertificatesTest : public BrokerFixture {
+ protected:
+  CertificatesTest()
+      : authority_(crypto::CertificateAuthority::Create(
+                       "A broker", {Now() - absl::Hours(1), Now() + absl::Hours(24 * 3650)})
+                       .value()) {
+    signers_.authority = &authority_;
+    Restart();
+  }
+
+  absl::Time Now() const { return absl::FromUnixMillis(clock_.NowUnixMs()); }
+
+  // Nothing: refused.
+  static absl::optional<v1::CertificateResult> Ask(TestCustomer& customer,
+                                                   const v1::CertificateCall& call) {
+    v1::CustomerMessage message;
+    *message.mutable_certificate() = call;
+    const absl::optional<v1::BrokerToCustomer> reply = customer.Call(std::move(message));
+    if (!reply.has_value()) return absl::nullopt;
+    EXPECT_TRUE(reply->has_certificate());
+    return reply->certificate();
+  }
+  static absl::optional<v1::CertificateResult> Request(TestCustomer& customer,
+                                                       const std::string& request) {
+    v1::CertificateCall call;
+    call.mutable_request()->set_certification_request(request);
+    return Ask(customer, call);
+  }
+  static v1::RequestCertificateResult Request(TestCustomer& customer, const std::string& username,
+                                              const crypto::Identity& identity) {
+    const auto result =
+        Request(customer, crypto::MakeCertificationRequest(username, identity).value());
+    EXPECT_TRUE(result.has_value());
+    return result.has_value() ? result->request() : v1::RequestCertificateResult();
+  }
+  static uint32_t Revoke(TestCustomer& customer) {
+    v1::CertificateCall call;
+    call.mutable_revoke();
+    const auto result = Ask(customer, call);
+    EXPECT_TRUE(result.has_value());
+    return result.has_value() ? result->revoke().revoked() : 0;
+  }
+  static crypto::RevocationList List(TestCustomer& customer) {
+    v1::CertificateCall call;
+    call.mutable_revocation_list();
+    return crypto::RevocationList::Parse(Ask(customer, call)->revocation_list().revocation_list())
+        .value();
+  }
+  static void Announce(TestCustomer& customer, const std::string& address) {
+    v1::CertificateCall call;
+    call.mutable_announce()->set_address(address);
+    EXPECT_TRUE(Ask(customer, call).has_value());
+  }
+  static v1::FindPeerResult FindPeer(TestCustomer& customer, const std::string& username) {
+    v1::CertificateCall call;
+    call.mutable_find_peer()->set_username(username);
+    const auto result = Ask(customer, call);
+    EXPECT_TRUE(result.has_value());
+    return result.has_value() ? result->find_peer() : v1::FindPeerResult();
+  }
+  CertificateVerdict Verdict(const std::string& der, CertificatePurpose purpose,
+                             const crypto::RevocationList& list) const {
+    return crypto::VerifyCertificate(der, authority_.certificate(), purpose, Now(), &list);
+  }
+  std::vector<storage::IssuedCertificate> Copies() {
+    std::vector<storage::IssuedCertificate> copies;
+    EXPECT_TRUE(store_
+                    ->Read([&](storage::Transaction& transaction) {
+                      auto rows = transaction.certificates().List(0, 100);
+                      if (rows.ok()) copies = *std::move(rows);
+                      return rows.status();
+                    })
+                    .ok());
+    return copies;
+  }
+
+  const crypto::CertificateAuthority authority_;
+};
+
+TEST_F(CertificatesTest, CertifiesTheEnrolledKeysUnderTheLoginsName) {
+  const auto alice = LoggedIn(kAlice);
+  const v1::RequestCertificateResult result = Request(*alice, kAlice, alice_);
+  ASSERT_TRUE(result.issued());
+  EXPECT_EQ(result.authority_certificate(), authority_.certificate().der());
+  const crypto::RevocationList list = List(*alice);
+  EXPECT_EQ(Verdict(result.signing_certificate(), CertificatePurpose::kSigning, list),
+            CertificateVerdict::kGood);
+  EXPECT_EQ(Verdict(result.encryption_certificate(), CertificatePurpose::kEncryption, list),
+            CertificateVerdict::kGood);
+  const auto signing = crypto::Certificate::Parse(result.signing_certificate());
+  const auto encryption = crypto::Certificate::Parse(result.encryption_certificate());
+  EXPECT_EQ(signing->subject(), kAlice);
+  EXPECT_EQ(encryption->subject(), kAlice);
+  EXPECT_EQ(signing->Ed25519Key().value(), alice_.ed25519().public_key());
+  EXPECT_EQ(encryption->RsaKey()->SpkiDer(), alice_.rsa().public_key().SpkiDer());
+  EXPECT_EQ(signing->not_after(), Now() + absl::Hours(24 * 90));
+  // A copy of each is kept.
+  const auto copies = Copies();
+  ASSERT_EQ(copies.size(), 2u);
+  EXPECT_EQ(copies[0].der, result.signing_certificate());
+  EXPECT_EQ(copies[0].serial, signing->serial());
+  EXPECT_EQ(copies[1].der, result.encryption_certificate());
+  EXPECT_EQ(copies[1].expires_at_ms, clock_.NowUnixMs() + 90 * kDayMs);
+}
+
+TEST_F(CertificatesTest, AnotherNameOrAnotherKeyIsRefused) {
+  const auto refused = [&](const std::string& request) {
+    const auto customer = LoggedIn(kAlice);
+    return !Request(*customer, request).has_value();
+  };
+  EXPECT_TRUE(refused(crypto::MakeCertificationRequest(kBob, alice_).value()));
+  EXPECT_TRUE(refused(crypto::MakeCertificationRequest("alice2", alice_).value()));
+  EXPECT_TRUE(refused(crypto::MakeCertificationRequest(kAlice, bob_).value()));
+  // Her signature, somebody else's RSA key beside it.
+  const auto mixed = crypto::Identity::Create(
+      crypto::RsaPrivateKey::FromPkcs8Der(bob_.rsa().Pkcs8Der().view()).value(),
+      crypto::Ed25519PrivateKey::FromSeed(alice_.ed25519().seed().view()).value());
+  EXPECT_TRUE(refused(crypto::MakeCertificationRequest(kAlice, *mixed).value()));
+  std::string broken = crypto::MakeCertificationRequest(kAlice, alice_).value();
+  broken.back() ^= 1;
+  EXPECT_TRUE(refused(broken));
+  EXPECT_TRUE(refused(""));
+  EXPECT_TRUE(refused(std::string(4'000, 'x')));
+  EXPECT_TRUE(Copies().empty());
+}
+
+TEST_F(CertificatesTest, RevocationIsInTheListOnceItIsAnswered) {
+  const auto alice = LoggedIn(kAlice);
+  const auto bob = LoggedIn(kBob);
+  EXPECT_EQ(Revoke(*alice), 0u);
+  const auto first = Request(*alice, kAlice, alice_);
+  const auto renewed = Request(*alice, kAlice, alice_);
+  const auto bobs = Request(*bob, kBob, bob_);
+  const crypto::RevocationList before = List(*bob);
+  EXPECT_EQ(Revoke(*alice), 4u);
+  const crypto::RevocationList after = List(*bob);
+  EXPECT_GT(after.number(), before.number());
+  EXPECT_EQ(after.size(), 4u);
+  for (const auto& result : {first, renewed}) {
+    EXPECT_EQ(Verdict(result.signing_certificate(), CertificatePurpose::kSigning, after),
+              CertificateVerdict::kRevoked);
+    EXPECT_EQ(Verdict(result.encryption_certificate(), CertificatePurpose::kEncryption, after),
+              CertificateVerdict::kRevoked);
+  }
+  EXPECT_EQ(Verdict(bobs.signing_certificate(), CertificatePurpose::kSigning, after),
+            CertificateVerdict::kGood);
+  EXPECT_EQ(Revoke(*alice), 0u);
+  // She may ask again; the new ones are good.
+  const auto again = Request(*alice, kAlice, alice_);
+  EXPECT_EQ(Verdict(again.signing_certificate(), CertificatePurpose::kSigning, List(*bob)),
+            CertificateVerdict::kGood);
+}
+
+TEST_F(CertificatesTest, ListSurvivesARestart) {
+  {
+    const auto alice = LoggedIn(kAlice);
+    Request(*alice, kAlice, alice_);
+    Revoke(*alice);
+  }
+  Restart();
+  const auto bob = LoggedIn(kBob);
+  EXPECT_EQ(List(*bob).size(), 2u);
+}
+
+TEST_F(CertificatesTest, NumberOfCertificatesIsBounded) {
+  auto alice = LoggedIn(kAlice);
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
+  Revoke(*alice);  // Revoked ones still take their place in the list.
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
+  EXPECT_FALSE(Request(*alice, kAlice, alice_).issued());
+  EXPECT_EQ(Copies().size(), 16u);
+  clock_.Advance(91 * kDayMs);
+  alice = LoggedIn(kAlice);
+  EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
+}
+
+TEST_F(CertificatesTest, ListIsRenewedInTimeAndAfterTheOperatorsRevocation) {
+  const auto alice = LoggedIn(kAlice);
+  Request(*alice, kAlice, alice_);
+  const crypto::RevocationList first = List(*alice);
+  EXPECT_EQ(first.next_update(), Now() + absl::Hours(24 * 7));
+  // As `broker revoke` does beside the broker that serves.
+  ASSERT_TRUE(store_
+                  ->Write([&](storage::Transaction& transaction) {
+                    const auto customer = transaction.customers().FindByUsername(kAlice);
+                    return RevokeAll(transaction, customer->id, clock_.NowUnixMs()).status();
+                  })
+                  .ok());
+  EXPECT_EQ(List(*alice).size(), 0u);
+  const auto sweep_until_number_above = [&](uint64_t number) {
+    crypto::RevocationList list = List(*alice);
+    for (int i = 0; i < 1'000 && list.number() <= number; ++i) {
+      clock_.Advance(Certificates::kSweepIntervalMs);
+      broker_->Sweep();
+      list = List(*alice);
+    }
+    return list;
+  };
+  const crypto::RevocationList second = sweep_until_number_above(first.number());
+  EXPECT_EQ(second.size(), 2u);
+}
+
+TEST_F(CertificatesTest, ListIsRenewedBeforeItsEnd) {
+  uint64_t number = 0;
+  {
+    const auto alice = LoggedIn(kAlice);
+    number = List(*alice).number();
+  }
+  clock_.Advance(kDayMs);
+  broker_->Sweep();
+  {
+    const auto alice = LoggedIn(kAlice);
+    EXPECT_EQ(List(*alice).number(), number);
+  }
+  clock_.Advance(3 * kDayMs);
+  Restart();  // Waits for what the sweep began.
+  broker_->Sweep();
+  Restart();
+  const auto alice = LoggedIn(kAlice);
+  const crypto::RevocationList list = List(*alice);
+  EXPECT_EQ(list.number(), number + 1);
+  EXPECT_EQ(list.next_update(), Now() + absl::Hours(24 * 7));
+}
+
+TEST_F(CertificatesTest, IntroducesWhoListensForAsLongAsTheLinkStands) {
+  auto alice = LoggedIn(kAlice);
+  const auto bob = LoggedIn(kBob);
+  EXPECT_FALSE(FindPeer(*bob, kAlice).found());
+  EXPECT_FALSE(FindPeer(*bob, "nobody").found());
+  Announce(*alice, "192.0.2.7:9000");
+  EXPECT_EQ(FindPeer(*bob, kAlice).address(), "192.0.2.7:9000");
+  EXPECT_EQ(FindPeer(*bob, kAlice).signing_certificate(), "");
+  const auto certificates = Request(*alice, kAlice, alice_);
+  EXPECT_EQ(FindPeer(*bob, kAlice).signing_certificate(), certificates.signing_certificate());
+  Announce(*alice, "192.0.2.7:9001");
+  EXPECT_EQ(FindPeer(*bob, kAlice).address(), "192.0.2.7:9001");
+  Announce(*alice, "");
+  EXPECT_FALSE(FindPeer(*bob, kAlice).found());
+  Announce(*alice, "192.0.2.7:9000");
+  Revoke(*alice);
+  EXPECT_EQ(FindPeer(*bob, kAlice).signing_certificate(), "");
+  alice.reset();
+  EXPECT_FALSE(FindPeer(*bob, kAlice).found());
+}
+
+TEST_F(CertificatesTest, AddressesThatAreNoneAreRefused) {
+  for (const std::string& address : {std::string("a b:1"), std::string("a\n:1"),
+                                     std::string(Certificates::kMaxAddressBytes + 1, 'a')}) {
+    const auto alice = LoggedIn(kAlice);
+    v1::CertificateCall call;
+    call.mutable_announce()->set_address(address);
+    EXPECT_FALSE(Ask(*alice, call).has_value());
+  }
+  const auto alice = LoggedIn(kAlice);
+  EXPECT_FALSE(Ask(*alice, v1::CertificateCall()).has_value());
+}
+
+TEST_F(CertificatesTest, BrokerWithoutAnAuthorityIssuesNothing) {
+  signers_.authority = nullptr;
+  Restart();
+  const auto alice = LoggedIn(kAlice);
+  EXPECT_FALSE(Request(*alice, kAlice, alice_).issued());
+  v1::CertificateCall call;
+  call.mutable_revocation_list();
+  EXPECT_EQ(Ask(*alice, call)->revocation_list().revocation_list(), "");
+}
+
+}  // namespace
+}  // namespace blindcart::broker

@@ -1,0 +1,34 @@
+// Revoking certificates, and the list that says so (docs/certificates.md), inside a transaction of the
+// store: for the broker that serves and for the operator's commands beside it.
+//
+// Errors: the store's. Thread-safe.
+#ifndef BLINDCART_SERVICES_BROKER_REVOCATION_H_
+#define BLINDCART_SERVICES_BROKER_REVOCATION_H_
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "crypto/certificate_authority.h"
+#include "services/storage/store.h"
+
+namespace blindcart::broker {
+
+// All certificates of the customer that are neither expired nor revoked; how many they were.
+absl::StatusOr<int> RevokeAll(storage::Transaction& transaction, int64_t customer_id,
+                              int64_t now_ms);
+
+// Whether there is no revocation list, or one that lacks a revocation, or that has less than half of
+// its lifetime left.
+absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction, int64_t now_ms,
+                                         int64_t lifetime_ms);
+
+// Signs and stores the next list, which is good for `lifetime_ms`, and returns it. Certificates that
+// have expired are left out.
+absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
+    storage::Transaction& transaction, const crypto::CertificateAuthority& authority,
+    int64_t now_ms, int64_t lifetime_ms);
+
+}  // namespace blindcart::broker
+
+#endif  // BLINDCART_SERVICES_BROKER_REVOCATION_H_
