@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "crypto/certificate.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
 #include "crypto/random.h"
@@ -18,6 +19,10 @@
 #include "services/agent/agent_database.h"
 #include "services/agent/agent_service.h"
 #include "services/agent/broker_mail_transport.h"
+#include "services/agent/certificate_keeper.h"
+#include "services/agent/certificate_store.h"
+#include "services/agent/certificates.h"
+#include "services/agent/certificates_service.h"
 #include "services/agent/config.h"
 #include "services/agent/explain_service.h"
 #include "services/agent/grpc_goods_stream.h"
@@ -75,6 +80,19 @@ void Reconnect(grpc::Channel& channel) {
 protocol::RefusalCounters& Counters() {
   static auto* const counters = new protocol::RefusalCounters();
   return *counters;
+}
+
+// A card of before there were authorities names none.
+absl::Status PinAuthorityOf(const v1::BrokerCard& card, CertificateStore& store) {
+  if (card.ca_certificate_pem().empty()) return absl::OkStatus();
+  const absl::StatusOr<crypto::Certificate> authority =
+      crypto::Certificate::ParsePem(card.ca_certificate_pem());
+  if (!authority.ok()) {
+    return absl::InvalidArgumentError(
+        "the broker's card was altered: its certificate authority is none. Ask the broker's "
+        "operator for a new card");
+  }
+  return store.PinAuthority(*authority);
 }
 
 }  // namespace
@@ -140,12 +158,20 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   const std::shared_ptr<MailReceiver> receiver = MailReceiver::Start(agent.broker(), messenger);
   MessagesService messages(messenger, *receiver, calls);
 
+  CertificateStore certificate_store(**database, *peer->clock);
+  status = PinAuthorityOf(card->card, certificate_store);
+  if (!status.ok()) return status;
+  Certificates certificates(agent.broker(), certificate_store, *identity, *peer->clock);
+  const std::shared_ptr<CertificateKeeper> keeper =
+      CertificateKeeper::Start(agent.broker(), certificates, CertificateKeeper::Options());
+  CertificatesService certificates_service(certificates, *peer->clock, calls);
+
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;
   ServerRunner::Options server_options;
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
-      ServerRunner::Start({&service, &explain, &messages}, server_options);
+      ServerRunner::Start({&service, &explain, &messages, &certificates_service}, server_options);
   if (!server.ok()) return server.status();
   out << "ready socket=" << socket << std::endl;
   LogInfo("agent.ready");
@@ -155,6 +181,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   // First what workers wait for, then the calls that wait for workers, then the workers.
   agent.Shutdown();
   receiver->Shutdown();
+  keeper->Shutdown();
   scheduler.Shutdown();
   (*server)->Shutdown(kGraceMs);
   downloads.Shutdown();
