@@ -66,7 +66,7 @@ class User {
     Install();
   }
   // Another agent over a copy of the files as they are now: what a thief has.
-  std::unique_ptr<User> Stolen() { return std::unique_ptr<User>(new User(*this)); }
+  std::unique_ptr<User> Stolen() { return std::unique_ptr<User>(new User(this)); }
 
   Messenger& operator*() { return *messenger_; }
   Messenger* operator->() { return messenger_.get(); }
@@ -140,15 +140,15 @@ class User {
   }
 
  private:
-  explicit User(User& victim)
-      : box_(victim.box_),
-        name_(victim.name_),
-        identity_(victim.identity_),
-        random_(victim.random_),
-        clock_(victim.clock_) {
-    EXPECT_TRUE(victim.database_->Scrub().ok());
+  explicit User(User* victim)
+      : box_(victim->box_),
+        name_(victim->name_),
+        identity_(victim->identity_),
+        random_(victim->random_),
+        clock_(victim->clock_) {
+    EXPECT_TRUE(victim->database_->Scrub().ok());
     folder_ = FreshFolder();
-    std::filesystem::copy(victim.folder_, folder_, std::filesystem::copy_options::recursive);
+    std::filesystem::copy(victim->folder_, folder_, std::filesystem::copy_options::recursive);
     Open();
   }
   void Install() {
@@ -536,7 +536,7 @@ TEST_F(MessengerTest, TodaysStateOpensNothingOfYesterday) {
     // The thief forgets what is written there in plain, and feeds on recorded mail.
     ASSERT_EQ(thief->Count("SELECT count(*) FROM mail_sessions"), 1);
     ASSERT_TRUE(thief->Sql("DELETE FROM messages").ok());
-    for (v1::MailItem item : box_.all_mail()) {
+    for (const v1::MailItem& item : box_.all_mail()) {
       EXPECT_TRUE((*thief)->OnPush(item).ok());
     }
     EXPECT_FALSE(thief->Got().empty());
@@ -811,6 +811,7 @@ TEST_F(MessengerTest, ManyAtOnce) {
   Meet();
   std::atomic<int> failures{0};
   std::vector<std::thread> threads;
+  threads.reserve(5);
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; i < 8; ++i) {
