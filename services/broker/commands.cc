@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "services/broker/config.h"
-#include "services/storage/sqlite_store.h"
+#include "services/broker/open_store.h"
 
 namespace blindcart::broker {
 
@@ -15,8 +15,7 @@ void AddDataDirFlag(CLI::App& command, std::string* data_dir) {
 absl::StatusOr<OpenedBroker> OpenBroker(const std::string& data_dir) {
   absl::StatusOr<v1::BrokerConfig> config = LoadConfig(data_dir);
   if (!config.ok()) return config.status();
-  absl::StatusOr<std::unique_ptr<storage::Store>> store =
-      storage::OpenSqliteStore(DataPaths(config->data_dir()).database);
+  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(*config);
   if (!store.ok()) return store.status();
   return OpenedBroker{*std::move(config), *std::move(store)};
 }

@@ -10,6 +10,7 @@
 #include "services/common/files.h"
 #include "services/common/transport.h"
 #include "services/ledger/money.h"
+#include "services/storage/postgres.h"
 
 namespace blindcart::broker {
 namespace {
@@ -17,6 +18,8 @@ namespace {
 constexpr size_t kMaxAccountNumberBytes = 34;
 constexpr size_t kMaxListenAddresses = 16;
 constexpr int64_t kMaxChargeFixedMinor = 1'000'000'000;
+constexpr int32_t kDefaultStoreConnections = 8;
+constexpr int32_t kMaxStoreConnections = 1'000;
 constexpr int64_t kDayMs = 24 * 3'600'000LL;
 
 absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int64_t high) {
@@ -148,6 +151,7 @@ v1::BrokerConfig DefaultConfig() {
   config.set_charge_basis_points(100);
   config.set_charge_fixed_minor(0);
   config.set_broker_account_number("BROKER");
+  config.mutable_store()->set_connections(kDefaultStoreConnections);
   *config.mutable_limits() = DefaultLimits();
   config.set_log_level("info");
   return config;
@@ -180,6 +184,16 @@ absl::Status CompleteConfig(v1::BrokerConfig* config) {
   const absl::Status points =
       CheckRange("charge_basis_points", config->charge_basis_points(), 0, 10'000);
   if (!points.ok()) return points;
+  if (config->store().connections() == 0) {
+    config->mutable_store()->set_connections(kDefaultStoreConnections);
+  }
+  const absl::Status connections =
+      CheckRange("store.connections", config->store().connections(), 2, kMaxStoreConnections);
+  if (!connections.ok()) return connections;
+  if (!config->store().url().empty()) {
+    const absl::Status url = storage::CheckPostgresUrl(config->store().url());
+    if (!url.ok()) return absl::InvalidArgumentError(absl::StrCat("store.url: ", url.message()));
+  }
   if (!IsValidAccountNumber(config->broker_account_number()) ||
       config->broker_account_number() == kExternalAccountNumber) {
     return absl::InvalidArgumentError(
@@ -248,6 +262,18 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
       "customers_may_deposit: ",
       config.customers_may_deposit() ? "true" : "false",
       "\n\n"
+      "# Where accounts, orders and everything else is kept. Empty: SQLite, broker.db in "
+      "data_dir.\n"
+      "# PostgreSQL, also for several brokers at once: postgres://USER@HOST/DATABASE, with TLS to\n"
+      "# every other machine (sslrootcert=FILE) and the password in a file (passfile=FILE).\n"
+      "store {\n"
+      "  url: ",
+      quoted(config.store().url()),
+      "\n"
+      "  # To PostgreSQL at once; half of them may write.\n"
+      "  connections: ",
+      config.store().connections(),
+      "\n}\n\n"
       "# debug, info, warning or error. No level logs names, amounts, products or addresses.\n"
       "log_level: ",
       quoted(config.log_level()),

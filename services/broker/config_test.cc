@@ -13,6 +13,7 @@ TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
   v1::BrokerConfig config = DefaultConfig();
   config.add_listen("unix:/run/\"odd\" name.sock");
   config.set_customers_may_deposit(true);
+  config.mutable_store()->set_url("postgres:///blindcart?host=/run/\"odd\"");
   ASSERT_TRUE(CompleteConfig(&config).ok());
   const std::string dir = ::testing::TempDir() + "/config-roundtrip";
   ASSERT_TRUE(MakePrivateDirectory(dir).ok());
@@ -51,6 +52,12 @@ TEST(ConfigTest, RefusesEveryFieldOutOfBoundsAndNamesIt) {
       {"broker_account_number", [](v1::BrokerConfig* c) { c->set_broker_account_number("a b"); }},
       {"broker_account_number",
        [](v1::BrokerConfig* c) { c->set_broker_account_number(kExternalAccountNumber); }},
+      {"store.url", [](v1::BrokerConfig* c) { c->mutable_store()->set_url("mysql://db/x"); }},
+      {"store.url",
+       [](v1::BrokerConfig* c) {
+         c->mutable_store()->set_url("postgres://db.example.org/x?sslmode=require");
+       }},
+      {"store.connections", [](v1::BrokerConfig* c) { c->mutable_store()->set_connections(1); }},
       {"log_level", [](v1::BrokerConfig* c) { c->set_log_level("loud"); }},
       {"limits.password_workers",
        [](v1::BrokerConfig* c) { c->mutable_limits()->set_password_workers(-1); }},

@@ -17,11 +17,11 @@
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
 #include "services/broker/enrolment.h"
+#include "services/broker/open_store.h"
 #include "services/common/files.h"
 #include "services/common/secret_input.h"
 #include "services/common/transport.h"
 #include "services/ledger/money.h"
-#include "services/storage/sqlite_store.h"
 
 namespace blindcart::broker {
 namespace {
@@ -37,6 +37,7 @@ struct InitOptions {
   int charge_basis_points = 100;
   std::string charge_fixed = "0";
   bool customers_may_deposit = false;
+  std::string store_url;
   std::string passphrase_file;
 };
 
@@ -55,6 +56,7 @@ absl::StatusOr<v1::BrokerConfig> MakeConfig(const InitOptions& options) {
   }
   config.set_charge_fixed_minor(*fixed);
   config.set_customers_may_deposit(options.customers_may_deposit);
+  config.mutable_store()->set_url(options.store_url);
   const absl::Status complete = CompleteConfig(&config);
   if (!complete.ok()) return complete;
   return config;
@@ -95,13 +97,21 @@ absl::Status WriteKeys(const DataPaths& paths, const crypto::Identity& identity,
   return WriteTlsFiles(paths, *tls);
 }
 
-absl::Status WriteDatabase(const DataPaths& paths, const v1::BrokerConfig& config) {
-  absl::StatusOr<std::unique_ptr<storage::Store>> store = storage::OpenSqliteStore(paths.database);
-  if (!store.ok()) return store.status();
+absl::StatusOr<std::unique_ptr<storage::Store>> OpenNewStore(const InitOptions& options,
+                                                             v1::BrokerConfig config) {
+  config.set_data_dir(options.data_dir);
+  absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenStore(config);
+  if (!store.ok()) return store;
+  const absl::Status unused = CheckUnused(**store);
+  if (!unused.ok()) return unused;
+  return store;
+}
+
+absl::Status FillStore(storage::Store& store, const v1::BrokerConfig& config) {
   // Its private key is forgotten here and now.
   const absl::StatusOr<crypto::Identity> decoy = crypto::Identity::Generate();
   if (!decoy.ok()) return decoy.status();
-  const Enroller enroller = {**store, config.currency(), protocol::SystemClock().NowUnixMs(),
+  const Enroller enroller = {store, config.currency(), protocol::SystemClock().NowUnixMs(),
                              crypto::SystemRandom()};
   return PrepareStore(enroller, config.broker_account_number(), decoy->public_identity());
 }
@@ -131,6 +141,9 @@ absl::Status Init(const InitOptions& options) {
 
   absl::Status status = MakePrivateDirectory(options.data_dir);
   if (!status.ok()) return status;
+  // First what is most likely to go wrong, while there are no keys yet.
+  const absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenNewStore(options, *config);
+  if (!store.ok()) return store.status();
   const absl::StatusOr<crypto::Identity> identity = crypto::Identity::Generate();
   if (!identity.ok()) return identity.status();
   v1::BrokerCard card;
@@ -140,7 +153,7 @@ absl::Status Init(const InitOptions& options) {
       paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
   if (!authority.ok()) return authority.status();
   card.set_ca_certificate_pem(authority->certificate().ToPem());
-  status = WriteDatabase(paths, *config);
+  status = FillStore(**store, *config);
   if (!status.ok()) return status;
   const std::string fingerprint = crypto::HexEncode(identity->public_identity().fingerprint());
   card.set_address(PublicAddress(options, *config));
@@ -185,13 +198,16 @@ void AddInitCommand(CLI::App& app, Run* run) {
       ->capture_default_str();
   command->add_flag("--customers-may-deposit", options->customers_may_deposit,
                     "Let customers deposit by themselves, at their word [no]");
+  command->add_option("--store", options->store_url,
+                      "postgres://USER@HOST/DATABASE instead of SQLite in the folder");
   command->add_option("--passphrase-file", options->passphrase_file,
                       "Pass phrase for the keys [$BLINDCART_PASSPHRASE, else asked for]");
   command->footer(
       "Examples:\n"
       "  broker init\n"
       "  broker init --data-dir /srv/broker --listen 0.0.0.0:7443 --host broker.example.org \\\n"
-      "      --currency EUR --charge-basis-points 150 --charge-fixed 0.10");
+      "      --currency EUR --charge-basis-points 150 --charge-fixed 0.10\n"
+      "  broker init --store 'postgres:///blindcart?host=/var/run/postgresql'");
   command->callback([options, run] { *run = [options] { return Init(*options); }; });
 }
 

@@ -21,6 +21,7 @@ int main(int argc, char** argv) {
   blindcart::broker::AddServeCommand(app, &run);
   blindcart::broker::AddEnrolmentCommands(app, &run);
   blindcart::broker::AddListingCommands(app, &run);
+  blindcart::broker::AddMigrateCommand(app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
