@@ -337,6 +337,23 @@ TEST_P(StoreContractTest, PartiesRefuseWhatBreaksTheirRules) {
             absl::StatusCode::kAlreadyExists);
 }
 
+// Names come from outside; what no database could hold is nobody's.
+TEST_P(StoreContractTest, OddNamesAreFoundNowhereAndHarmNothing) {
+  for (const std::string& name :
+       {std::string("\0", 1), std::string("alice\0", 6), std::string("C-1\0x", 5),
+        std::string("\xff\xfe"), std::string("\xed\xa0\x80"), std::string("' OR 1=1 --"),
+        std::string(100'000, 'a')}) {
+    const absl::Status status = store_->Write([&](Transaction& t) -> absl::Status {
+      EXPECT_TRUE(absl::IsNotFound(t.customers().FindByUsername(name).status()));
+      EXPECT_TRUE(absl::IsNotFound(t.merchants().FindByName(name).status()));
+      EXPECT_TRUE(absl::IsNotFound(t.accounts().FindByNumber(name).status()));
+      EXPECT_TRUE(absl::IsNotFound(t.meta().Get(name).status()));
+      return t.meta().Set("still", "usable");
+    });
+    EXPECT_TRUE(status.ok()) << status;
+  }
+}
+
 TEST_P(StoreContractTest, MerchantsKeepEveryField) {
   for (int way = 0; way < 3; ++way) {
     absl::StatusOr<Merchant> read = ReadOne<Merchant>(*store_, [&](Transaction& t) {

@@ -113,18 +113,6 @@ std::string ReadAll(const std::string& path) {
   return text.str();
 }
 
-absl::Status ExecuteSql(const std::string& url, const std::string& sql) {
-  PGconn* const connection = PQconnectdb(url.c_str());
-  PGresult* const result = PQexec(connection, sql.c_str());
-  absl::Status status;
-  if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK) {
-    status = absl::UnavailableError(PQerrorMessage(connection));
-  }
-  PQclear(result);
-  PQfinish(connection);
-  return status;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start() {
@@ -185,16 +173,28 @@ std::string PostgresServer::Url(const std::string& database, const std::string& 
 
 absl::StatusOr<std::string> PostgresServer::CreateDatabase() {
   const std::string name = absl::StrCat("test", ++databases_);
-  const absl::Status created = ExecuteSql(Url("postgres"), absl::StrCat("CREATE DATABASE ", name));
+  const absl::Status created = Execute(Url("postgres"), absl::StrCat("CREATE DATABASE ", name));
   if (!created.ok()) return created;
   return Url(name);
 }
 
 absl::Status PostgresServer::DropDatabase(const std::string& url) {
   const size_t begin = url.find("///") + 3;
-  return ExecuteSql(
+  return Execute(
       Url("postgres"),
       absl::StrCat("DROP DATABASE ", url.substr(begin, url.find('?') - begin), " WITH (FORCE)"));
+}
+
+absl::Status PostgresServer::Execute(const std::string& url, const std::string& sql) {
+  PGconn* const connection = PQconnectdb(url.c_str());
+  PGresult* const result = PQexec(connection, sql.c_str());
+  absl::Status status;
+  if (PQresultStatus(result) != PGRES_COMMAND_OK && PQresultStatus(result) != PGRES_TUPLES_OK) {
+    status = absl::UnavailableError(PQerrorMessage(connection));
+  }
+  PQclear(result);
+  PQfinish(connection);
+  return status;
 }
 
 void PostgresServer::Crash() {

@@ -33,6 +33,11 @@ class PostgresServer {
   absl::Status DropDatabase(const std::string& url);
   // Of a database and a user, both in plain lower-case letters and digits.
   std::string Url(const std::string& database, const std::string& user = "owner") const;
+  // Holds the socket.
+  const std::string& folder() const { return folder_; }
+
+  // As the owner, outside any transaction.
+  static absl::Status Execute(const std::string& url, const std::string& sql);
 
   // Ends it at once, as a crash would (SIGQUIT to the postmaster), and starts it again.
   void Crash();
