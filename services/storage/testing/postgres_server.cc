@@ -134,7 +134,7 @@ absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start() {
   // fsync protects against the machine's crash, which no test causes; the server's own it survives.
   std::ofstream(folder + "/data/postgresql.conf", std::ios::app)
       << "listen_addresses = ''\nunix_socket_directories = '" << folder
-      << "'\nfsync = off\nmax_connections = 100\nshared_buffers = 32MB\n"
+      << "'\nfsync = off\nmax_connections = 100\nautovacuum = off\nshared_buffers = 32MB\n"
          "dynamic_shared_memory_type = mmap\n";
   const absl::Status launched = server->Launch();
   if (!launched.ok()) return launched;
@@ -171,18 +171,16 @@ std::string PostgresServer::Url(const std::string& database, const std::string& 
   return absl::StrCat("postgres:///", database, "?host=", folder_, "&user=", user);
 }
 
-absl::StatusOr<std::string> PostgresServer::CreateDatabase() {
+absl::StatusOr<std::string> PostgresServer::CreateDatabase(const std::string& model) {
   const std::string name = absl::StrCat("test", ++databases_);
-  const absl::Status created = Execute(Url("postgres"), absl::StrCat("CREATE DATABASE ", name));
+  std::string sql = absl::StrCat("CREATE DATABASE ", name);
+  if (!model.empty()) {
+    const size_t begin = model.find("///") + 3;
+    absl::StrAppend(&sql, " TEMPLATE ", model.substr(begin, model.find('?') - begin));
+  }
+  const absl::Status created = Execute(Url("postgres"), sql);
   if (!created.ok()) return created;
   return Url(name);
-}
-
-absl::Status PostgresServer::DropDatabase(const std::string& url) {
-  const size_t begin = url.find("///") + 3;
-  return Execute(
-      Url("postgres"),
-      absl::StrCat("DROP DATABASE ", url.substr(begin, url.find('?') - begin), " WITH (FORCE)"));
 }
 
 absl::Status PostgresServer::Execute(const std::string& url, const std::string& sql) {

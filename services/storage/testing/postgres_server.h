@@ -28,9 +28,9 @@ class PostgresServer {
   PostgresServer(const PostgresServer&) = delete;
   PostgresServer& operator=(const PostgresServer&) = delete;
 
-  // A new and empty database; its address.
-  absl::StatusOr<std::string> CreateDatabase();
-  absl::Status DropDatabase(const std::string& url);
+  // A new database, empty or a copy of the one at `model`, to which nobody may be connected; its
+  // address. It goes with the server.
+  absl::StatusOr<std::string> CreateDatabase(const std::string& model = "");
   // Of a database and a user, both in plain lower-case letters and digits.
   std::string Url(const std::string& database, const std::string& user = "owner") const;
   // Holds the socket.
