@@ -44,6 +44,7 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   AddOrderCommands(app, chosen);
   AddPurchaseCommands(app, chosen);
   AddMessageCommands(app, chosen);
+  AddPeerCommands(app, chosen);
 }
 
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

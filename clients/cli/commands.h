@@ -20,6 +20,7 @@ void AddShopCommands(CLI::App& app, Action& chosen);      // shops, add-shop, br
 void AddOrderCommands(CLI::App& app, Action& chosen);     // checkout, pay, decline, buy
 void AddPurchaseCommands(CLI::App& app, Action& chosen);  // purchases, download, verify
 void AddMessageCommands(CLI::App& app, Action& chosen);   // message ..., contacts ...
+void AddPeerCommands(CLI::App& app, Action& chosen);      // peer listen, connect, send, ...
 
 // One command without its arguments. Global options may stand behind it too.
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

@@ -144,6 +144,41 @@ CREATE TABLE certificates (
   CHECK ((signing IS NULL) = (encryption IS NULL))
 ) STRICT;
 )sql",
+    // Direct sessions (peer_store.h).
+    R"sql(
+-- Where a user's agent was last reached.
+CREATE TABLE peer_addresses (
+  username TEXT PRIMARY KEY CHECK (length(username) BETWEEN 1 AND 64),
+  address TEXT NOT NULL CHECK (length(address) BETWEEN 1 AND 300),
+  plain_tcp INTEGER NOT NULL CHECK (plain_tcp IN (0, 1))
+) STRICT;
+
+CREATE TABLE peer_texts (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  username TEXT NOT NULL,
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  outgoing INTEGER NOT NULL CHECK (outgoing IN (0, 1)),
+  delivered INTEGER NOT NULL CHECK (delivered IN (0, 1)),
+  text TEXT NOT NULL,
+  at_ms INTEGER NOT NULL,
+  UNIQUE (fingerprint, outgoing, message_id)
+) STRICT;
+CREATE INDEX peer_texts_by_user ON peer_texts (fingerprint, number);
+
+CREATE TABLE peer_files (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  username TEXT NOT NULL,
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  name TEXT NOT NULL,
+  path TEXT NOT NULL,
+  size_bytes INTEGER NOT NULL CHECK (size_bytes >= 0),
+  sha256 BLOB NOT NULL CHECK (length(sha256) = 32),
+  signature BLOB NOT NULL CHECK (length(signature) = 64),
+  at_ms INTEGER NOT NULL
+) STRICT;
+CREATE INDEX peer_files_by_content ON peer_files (fingerprint, sha256);
+)sql",
 };
 
 }  // namespace

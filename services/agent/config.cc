@@ -21,7 +21,8 @@ DataPaths::DataPaths(const std::string& data_dir)
       identity_dir(ResolvePath(data_dir, "identity")),
       public_identity(ResolvePath(data_dir, "customer.identity")),
       broker_card(ResolvePath(data_dir, "broker.card")),
-      database(ResolvePath(data_dir, "agent.db")) {}
+      database(ResolvePath(data_dir, "agent.db")),
+      received_dir(ResolvePath(data_dir, "received")) {}
 
 v1::AgentConfig DefaultConfig(const std::string& broker_address, bool plain_tcp) {
   v1::AgentConfig config;

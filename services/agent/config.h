@@ -21,6 +21,7 @@ struct DataPaths {
   std::string public_identity;  // customer.identity, to be handed to the broker's operator
   std::string broker_card;      // broker.card
   std::string database;         // agent.db
+  std::string received_dir;     // received/: files from direct sessions
 };
 
 // A complete configuration for a broker at that address.

@@ -30,6 +30,7 @@
 #include "services/agent/messages_service.h"
 #include "services/agent/messenger.h"
 #include "services/agent/narrator.h"
+#include "services/agent/peer_part.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
 #include "services/common/grpc_link.h"
@@ -165,13 +166,16 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   const std::shared_ptr<CertificateKeeper> keeper =
       CertificateKeeper::Start(agent.broker(), certificates, CertificateKeeper::Options());
   CertificatesService certificates_service(certificates, *peer->clock, calls);
+  PeerPart peers({&*identity, database->get(), &agent.broker(), &certificate_store, &scheduler,
+                  paths.received_dir});
 
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;
   ServerRunner::Options server_options;
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
-      ServerRunner::Start({&service, &explain, &messages, &certificates_service}, server_options);
+      ServerRunner::Start(
+          {&service, &explain, &messages, &certificates_service, peers.service()}, server_options);
   if (!server.ok()) return server.status();
   out << "ready socket=" << socket << std::endl;
   LogInfo("agent.ready");
@@ -182,8 +186,10 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   agent.Shutdown();
   receiver->Shutdown();
   keeper->Shutdown();
+  peers.Shutdown();
   scheduler.Shutdown();
   (*server)->Shutdown(kGraceMs);
+  peers.StopWorkers();
   downloads.Shutdown();
   calls.Shutdown();
   return absl::OkStatus();

@@ -72,14 +72,10 @@ class ClientLink final : public grpc::ClientBidiReactor<v1::LinkMessage, v1::Lin
  public:
   explicit ClientLink(protocol::RefusalCounters& counters) : pump_(*this, counters) {}
 
-  void Begin(std::shared_ptr<ClientLink> self, v1::Broker::Stub& stub, LinkKind kind,
+  void Begin(std::shared_ptr<ClientLink> self, const StartLinkCall& start,
              const AcceptLink& make_handler) {
     self_ = self;
-    if (kind == LinkKind::kCustomer) {
-      stub.async()->CustomerLink(&context_, this);
-    } else {
-      stub.async()->MerchantLink(&context_, this);
-    }
+    start(&context_, this);
     // Writes come from other threads than the reactor's: the hold keeps the call until Finish.
     AddHold();
     handler_ = make_handler(std::move(self));
@@ -147,12 +143,26 @@ grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* AcceptGrpcLink(
   return reactor;
 }
 
+std::shared_ptr<Link> DialGrpcLink(const StartLinkCall& start, const AcceptLink& make_handler,
+                                   protocol::RefusalCounters& counters) {
+  auto link = std::make_shared<ClientLink>(counters);
+  link->Begin(link, start, make_handler);
+  return link;
+}
+
 std::shared_ptr<Link> DialGrpcLink(v1::Broker::Stub& stub, LinkKind kind,
                                    const AcceptLink& make_handler,
                                    protocol::RefusalCounters& counters) {
-  auto link = std::make_shared<ClientLink>(counters);
-  link->Begin(link, stub, kind, make_handler);
-  return link;
+  return DialGrpcLink(
+      [&stub, kind](grpc::ClientContext* context,
+                    grpc::ClientBidiReactor<v1::LinkMessage, v1::LinkMessage>* reactor) {
+        if (kind == LinkKind::kCustomer) {
+          stub.async()->CustomerLink(context, reactor);
+        } else {
+          stub.async()->MerchantLink(context, reactor);
+        }
+      },
+      make_handler, counters);
 }
 
 }  // namespace blindcart

@@ -162,6 +162,8 @@ bool IsLoopbackAddress(absl::string_view address) {
                          parts->host.find_first_not_of("0123456789.") == std::string::npos));
 }
 
+absl::Status CheckTcpAddress(absl::string_view address) { return SplitHostPort(address).status(); }
+
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     const std::vector<grpc::Service*>& services, const Options& options) {
   if (options.listen.empty()) {
@@ -258,6 +260,27 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
   tls.pem_root_certs = tls_root_pem;
   arguments.SetSslTargetNameOverride(kBrokerTlsName);
   return grpc::CreateCustomChannel(address, grpc::SslCredentials(tls), arguments);
+}
+
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& address,
+                                                        bool plain_tcp) {
+  AllowOnlyTls13();
+  HoldCallbackThreads();
+  const absl::Status checked = CheckTcpAddress(address);
+  if (!checked.ok()) return checked;
+  const grpc::ChannelArguments arguments = ClientArguments("peer", kMaxGrpcMessageBytes);
+  if (plain_tcp) {
+    if (!IsLoopbackAddress(address)) {
+      return absl::InvalidArgumentError(absl::StrCat("plain TCP is for loopback only, and ",
+                                                     address, " is not; leave --plain-tcp out"));
+    }
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), arguments);
+  }
+  grpc::experimental::TlsChannelCredentialsOptions tls;
+  tls.set_verify_server_certs(false);
+  tls.set_check_call_host(false);
+  tls.set_certificate_verifier(std::make_shared<grpc::experimental::NoOpCertificateVerifier>());
+  return grpc::CreateCustomChannel(address, grpc::experimental::TlsCredentials(tls), arguments);
 }
 
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path) {

@@ -37,6 +37,8 @@ struct ServerTls {
 
 bool IsUnixAddress(absl::string_view address);
 bool IsLoopbackAddress(absl::string_view address);
+// Ok for "HOST:PORT" and "[V6]:PORT"; InvalidArgument, in words, for anything else.
+absl::Status CheckTcpAddress(absl::string_view address);
 
 // Builds and runs a server. Unix sockets are made for their owner only (mode 0600 in a 0700 folder)
 // and a stale one is replaced; a live one is AlreadyExists.
@@ -75,6 +77,10 @@ absl::StatusOr<std::shared_ptr<grpc::Channel>> DialBroker(const std::string& add
                                                           const std::string& tls_root_pem,
                                                           bool plain_tcp,
                                                           const std::string& purpose);
+
+// A channel to another agent. Its TLS certificate is a throwaway one and is not looked at: who is
+// there is proved inside (protocol/peer_handshake.h). TCP only; `plain_tcp` on loopback only.
+absl::StatusOr<std::shared_ptr<grpc::Channel>> DialPeer(const std::string& address, bool plain_tcp);
 
 // A channel to a local API on a Unix socket path (without "unix:").
 std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path);
