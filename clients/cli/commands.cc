@@ -40,6 +40,7 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   app.require_subcommand(0, 1);
   app.footer(kFooter);
   AddSessionCommands(app, chosen);
+  AddBankCommands(app, chosen);
   AddShopCommands(app, chosen);
   AddOrderCommands(app, chosen);
   AddPurchaseCommands(app, chosen);

@@ -16,11 +16,16 @@ namespace blindcart::cli {
 void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen);
 
 void AddSessionCommands(CLI::App& app, Action& chosen);   // login, logout, status, balance
+void AddBankCommands(CLI::App& app, Action& chosen);      // deposit, withdraw, statement, teller
 void AddShopCommands(CLI::App& app, Action& chosen);      // shops, add-shop, browse, search, show
 void AddOrderCommands(CLI::App& app, Action& chosen);     // checkout, pay, decline, buy
 void AddPurchaseCommands(CLI::App& app, Action& chosen);  // purchases, download, verify
 void AddMessageCommands(CLI::App& app, Action& chosen);   // message ..., contacts ...
 void AddPeerCommands(CLI::App& app, Action& chosen);      // peer listen, connect, send, ...
+
+// Logs in, asking for what is not given; complains when that fails.
+ExitCode LogIn(Context& context, const std::string& username, const std::string& password_file,
+               v1::LoginReply* reply);
 
 // One command without its arguments. Global options may stand behind it too.
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

@@ -26,31 +26,16 @@ absl::StatusOr<std::string> Username(Context& context, const std::string& given)
 }
 
 ExitCode Login(Context& context, const LoginArguments& arguments) {
-  const absl::StatusOr<AgentClient*> agent = context.Agent();
-  if (!agent.ok()) return context.Fail(agent.status());
-  const absl::StatusOr<std::string> username = Username(context, arguments.username);
-  if (!username.ok()) {
-    return absl::IsFailedPrecondition(username.status()) ? context.FailLocally(username.status())
-                                                         : context.Fail(username.status());
-  }
-  absl::StatusOr<crypto::SecretBytes> password =
-      ReadSecret({"password", arguments.password_file, "--password-file", "", false});
-  if (!password.ok()) return context.FailLocally(password.status());
-
-  v1::LoginRequest request;
-  request.set_username(*username);
-  request.set_password(std::string(password->view()));
-  const auto reply =
-      context.Ask(&v1::Agent::StubInterface::Login, request, AgentClient::kNetworkTimeoutMs);
-  crypto::Wipe(*request.mutable_password());
-  if (!reply.ok()) return context.Fail(reply.status());
+  v1::LoginReply reply;
+  const ExitCode code = LogIn(context, arguments.username, arguments.password_file, &reply);
+  if (code != ExitCode::kOk) return code;
   if (context.json()) {
-    context.console().PrintJson(*reply);
+    context.console().PrintJson(reply);
     return ExitCode::kOk;
   }
   Table table = Table::Details();
-  table.AddRow({"Logged in as", {reply->username(), Style::kGood}});
-  table.AddRow({"Broker's key", reply->broker_fingerprint_hex()});
+  table.AddRow({"Logged in as", {reply.username(), Style::kGood}});
+  table.AddRow({"Broker's key", reply.broker_fingerprint_hex()});
   context.console().Print(table);
   return ExitCode::kOk;
 }
@@ -105,6 +90,30 @@ ExitCode Balance(Context& context) {
 }
 
 }  // namespace
+
+ExitCode LogIn(Context& context, const std::string& username, const std::string& password_file,
+               v1::LoginReply* reply) {
+  const absl::StatusOr<AgentClient*> agent = context.Agent();
+  if (!agent.ok()) return context.Fail(agent.status());
+  const absl::StatusOr<std::string> name = Username(context, username);
+  if (!name.ok()) {
+    return absl::IsFailedPrecondition(name.status()) ? context.FailLocally(name.status())
+                                                     : context.Fail(name.status());
+  }
+  absl::StatusOr<crypto::SecretBytes> password =
+      ReadSecret({"password", password_file, "--password-file", "", false});
+  if (!password.ok()) return context.FailLocally(password.status());
+
+  v1::LoginRequest request;
+  request.set_username(*name);
+  request.set_password(std::string(password->view()));
+  absl::StatusOr<v1::LoginReply> answered =
+      context.Ask(&v1::Agent::StubInterface::Login, request, AgentClient::kNetworkTimeoutMs);
+  crypto::Wipe(*request.mutable_password());
+  if (!answered.ok()) return context.Fail(answered.status());
+  *reply = *std::move(answered);
+  return ExitCode::kOk;
+}
 
 void AddSessionCommands(CLI::App& app, Action& chosen) {
   auto login_arguments = std::make_shared<LoginArguments>();

@@ -61,4 +61,19 @@ ExitCode ExitCodeOf(v1::PayOutcome outcome) {
   }
 }
 
+ExitCode ExitCodeOf(v1::CashOutcome outcome) {
+  switch (outcome) {
+    case v1::CASH_OUTCOME_DONE:
+      return ExitCode::kOk;
+    case v1::CASH_OUTCOME_INSUFFICIENT_BALANCE:
+    case v1::CASH_OUTCOME_NOT_ALLOWED:
+    case v1::CASH_OUTCOME_LIMIT:
+      return ExitCode::kRefused;
+    case v1::CASH_OUTCOME_BUSY:
+      return ExitCode::kUnreachable;
+    default:
+      return ExitCode::kFailure;
+  }
+}
+
 }  // namespace blindcart::cli

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "proto/agent.pb.h"
+#include "proto/bank.pb.h"
 
 namespace blindcart::cli {
 
@@ -24,6 +25,7 @@ enum class ExitCode : int {
 ExitCode ExitCodeOf(const absl::Status& status);
 ExitCode ExitCodeOf(v1::CheckoutOutcome outcome);
 ExitCode ExitCodeOf(v1::PayOutcome outcome);
+ExitCode ExitCodeOf(v1::CashOutcome outcome);
 
 }  // namespace blindcart::cli
 

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "services/ledger/money.h"
@@ -56,6 +57,25 @@ std::string FormatTime(int64_t unix_ms) {
   std::string formatted = text;
   formatted.insert(formatted.size() - 2, ":");  // strftime writes the offset without its colon.
   return formatted;
+}
+
+absl::StatusOr<int64_t> ParseLocalTime(absl::string_view text) {
+  const std::string given(absl::StripAsciiWhitespace(text));
+  for (const char* layout : {"%Y-%m-%d", "%Y-%m-%d %H:%M", "%Y-%m-%dT%H:%M"}) {
+    struct tm local {};
+    const char* end = strptime(given.c_str(), layout, &local);
+    if (end == nullptr || *end != '\0') continue;
+    const struct tm asked = local;
+    local.tm_isdst = -1;
+    const time_t seconds = mktime(&local);
+    // mktime makes 2 March of 30 February.
+    if (seconds < 0 || local.tm_mday != asked.tm_mday || local.tm_mon != asked.tm_mon) break;
+    return int64_t{seconds} * 1000;
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("'", given,
+                   "' is no date from 1970 on. Write it like 2026-05-01, or with a time "
+                   "of day like '2026-05-01 18:30'"));
 }
 
 std::string ShortId(absl::string_view id_hex) {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 
 namespace blindcart::cli {
@@ -21,6 +22,10 @@ std::string FormatDuration(int64_t duration_ms);
 
 // ISO 8601 in the local time zone, "2026-05-01 18:30:00+02:00"; "-" for 0.
 std::string FormatTime(int64_t unix_ms);
+
+// A day or minute of the local time zone, "2026-05-01" or "2026-05-01 18:30". InvalidArgument for
+// anything else, with how to write it.
+absl::StatusOr<int64_t> ParseLocalTime(absl::string_view text);
 
 // The first 8 digits of an id in hex: enough to name it to another command.
 std::string ShortId(absl::string_view id_hex);

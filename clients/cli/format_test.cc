@@ -60,5 +60,17 @@ TEST(ShortIdTest, CutsOnlyWhatIsLonger) {
   EXPECT_EQ(ShortId("0123"), "0123");
 }
 
+TEST(FormatTest, ReadsDatesOfTheLocalTimeZone) {
+  setenv("TZ", "UTC", 1);
+  tzset();
+  EXPECT_EQ(*ParseLocalTime("1970-01-02"), 86'400'000);
+  EXPECT_EQ(*ParseLocalTime(" 1970-01-01 01:30 "), 5'400'000);
+  EXPECT_EQ(*ParseLocalTime("1970-01-01T01:30"), 5'400'000);
+  for (const char* bad : {"", "yesterday", "2026-02-30", "2026-13-01", "01.05.2026", "2026-05-01x",
+                          "2026-05-01 25:00", "1969-12-31"}) {
+    EXPECT_FALSE(ParseLocalTime(bad).ok()) << bad;
+  }
+}
+
 }  // namespace
 }  // namespace blindcart::cli

@@ -88,4 +88,40 @@ std::string WhyNotPaid(const v1::PayReply& reply) {
   }
 }
 
+std::string WhyNotMoved(const v1::MoveMoneyReply& reply) {
+  switch (reply.outcome()) {
+    case v1::CASH_OUTCOME_INSUFFICIENT_BALANCE:
+      return absl::StrCat("your balance of ", FormatMoney(reply.balance_minor(), reply.currency()),
+                          " does not cover ", FormatMoney(reply.amount_minor(), reply.currency()),
+                          ". Nothing was moved; withdraw less");
+    case v1::CASH_OUTCOME_NOT_ALLOWED:
+      return "this broker does not let customers deposit by themselves. Nothing was moved; ask its "
+             "operator how to pay in";
+    case v1::CASH_OUTCOME_LIMIT:
+      return "no account can hold that much. Nothing was moved; deposit less";
+    case v1::CASH_OUTCOME_BUSY:
+      return "the broker is too busy at the moment. Run the same command again: it is never "
+             "counted "
+             "twice";
+    default:
+      return "the agent gave an answer that this program does not know. Use agent and blindcart of "
+             "the same version";
+  }
+}
+
+std::string EntryWord(v1::EntryKind kind) {
+  switch (kind) {
+    case v1::ENTRY_KIND_PAYMENT:
+      return "payment";
+    case v1::ENTRY_KIND_DEPOSIT:
+      return "deposit";
+    case v1::ENTRY_KIND_WITHDRAWAL:
+      return "withdrawal";
+    case v1::ENTRY_KIND_REFUND:
+      return "refund";
+    default:
+      return "unknown";
+  }
+}
+
 }  // namespace blindcart::cli

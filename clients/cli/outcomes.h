@@ -5,6 +5,7 @@
 #include <string>
 
 #include "proto/agent.pb.h"
+#include "proto/agent_bank.pb.h"
 
 namespace blindcart::cli {
 
@@ -16,6 +17,12 @@ std::string WhyNotOrdered(v1::CheckoutOutcome outcome);
 
 // For an outcome other than SUCCESSFUL.
 std::string WhyNotPaid(const v1::PayReply& reply);
+
+// For an outcome other than DONE.
+std::string WhyNotMoved(const v1::MoveMoneyReply& reply);
+
+// "payment", "deposit", "withdrawal", "refund".
+std::string EntryWord(v1::EntryKind kind);
 
 }  // namespace blindcart::cli
 

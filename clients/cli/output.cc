@@ -148,6 +148,11 @@ void Console::WriteRaw(absl::string_view text) {
   err_ << std::flush;
 }
 
+void Console::PrintPart(absl::string_view text) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  out_.write(text.data(), static_cast<std::streamsize>(text.size()));
+}
+
 void Console::PrintJson(const google::protobuf::Message& message, bool one_line) {
   PrintJsonText(ToJson(message, one_line || !options_.out_is_terminal));
 }

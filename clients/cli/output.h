@@ -87,6 +87,9 @@ class Console {
   void WriteRaw(absl::string_view text);
   // One JSON document with proto field names. On one line when `one_line` or no terminal reads it.
   void PrintJson(const google::protobuf::Message& message, bool one_line = false);
+  // A part of a longer result on standard output, as it is and without a line's end of its own:
+  // JSON or CSV that this program wrote.
+  void PrintPart(absl::string_view text);
   // JSON that is already written.
   void PrintJsonText(absl::string_view json);
 

@@ -14,7 +14,8 @@ Agent::Agent(const Dependencies& dependencies, const Options& options)
                   use_.peer->random, use_.peer->clock}),
       downloader_({&directory_, &connector_, &purchases_, &purchase_store_, use_.peer->random,
                    use_.fetch, use_.purchases_dir},
-                  options.download) {}
+                  options.download),
+      bank_(*broker_, *use_.database, *use_.peer->random, *use_.peer->clock) {}
 
 Agent::~Agent() { Shutdown(); }
 

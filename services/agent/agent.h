@@ -12,6 +12,7 @@
 #include "crypto/random.h"
 #include "protocol/clock.h"
 #include "services/agent/agent_database.h"
+#include "services/agent/bank.h"
 #include "services/agent/broker_session.h"
 #include "services/agent/catalogue.h"
 #include "services/agent/downloader.h"
@@ -46,6 +47,7 @@ class Agent {
   Catalogue& catalogue() { return catalogue_; }
   Purchases& purchases() { return purchases_; }
   Downloader& downloader() { return downloader_; }
+  Bank& bank() { return bank_; }
 
   const crypto::PublicIdentity& customer_identity() const;
   const crypto::PublicIdentity& broker_identity() const { return *use_.peer->broker; }
@@ -65,6 +67,7 @@ class Agent {
   Catalogue catalogue_;
   Purchases purchases_;
   Downloader downloader_;
+  Bank bank_;
 };
 
 }  // namespace blindcart::agent

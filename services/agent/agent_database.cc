@@ -179,6 +179,16 @@ CREATE TABLE peer_files (
 ) STRICT;
 CREATE INDEX peer_files_by_content ON peer_files (fingerprint, sha256);
 )sql",
+    R"sql(
+-- Deposits and withdrawals without an answer yet (services/agent/cash_store.h).
+CREATE TABLE cash_requests (
+  deposit INTEGER NOT NULL CHECK (deposit IN (0, 1)),
+  amount_minor INTEGER NOT NULL CHECK (amount_minor > 0),
+  request_id BLOB NOT NULL UNIQUE CHECK (length(request_id) = 16),
+  begun_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (deposit, amount_minor)
+) STRICT;
+)sql",
 };
 
 }  // namespace

@@ -6,6 +6,7 @@
 #include <memory>
 #include <ostream>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "crypto/certificate.h"
@@ -18,6 +19,7 @@
 #include "services/agent/agent.h"
 #include "services/agent/agent_database.h"
 #include "services/agent/agent_service.h"
+#include "services/agent/bank_service.h"
 #include "services/agent/broker_mail_transport.h"
 #include "services/agent/certificate_keeper.h"
 #include "services/agent/certificate_store.h"
@@ -148,6 +150,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   Agent agent(dependencies, Agent::Options());
   AgentService service(agent, calls, downloads);
   ExplainService explain(Narration());
+  BankService bank(agent.bank(), calls, downloads);
   BrokerMailTransport mail(agent.broker());
   Messenger::Dependencies messaging;
   messaging.identity = &*identity;
@@ -173,9 +176,10 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   ServerRunner::Options server_options;
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
+  const std::vector<grpc::Service*> services = {
+      &service, &explain, &bank, &messages, &certificates_service, peers.service()};
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
-      ServerRunner::Start(
-          {&service, &explain, &messages, &certificates_service, peers.service()}, server_options);
+      ServerRunner::Start(services, server_options);
   if (!server.ok()) return server.status();
   out << "ready socket=" << socket << std::endl;
   LogInfo("agent.ready");

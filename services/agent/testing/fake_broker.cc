@@ -266,10 +266,59 @@ absl::optional<v1::BrokerToCustomer> FakeBroker::Handle(Connection& connection,
       answer.mutable_balance()->set_balance_minor(balance_minor);
       answer.mutable_balance()->set_currency("EUR");
       break;
+    case v1::CustomerMessage::kBank:
+      if (call.bank().has_statement()) {
+        *answer.mutable_bank()->mutable_statement() = Statement(call.bank().statement());
+      } else if (call.bank().has_deposit()) {
+        *answer.mutable_bank()->mutable_cash() = Move(call.bank().deposit(), /*deposit=*/true);
+      } else {
+        *answer.mutable_bank()->mutable_cash() = Move(call.bank().withdraw(), /*deposit=*/false);
+      }
+      break;
     default:
       ADD_FAILURE() << "an unexpected call";
   }
   return answer;
+}
+
+v1::CashResult FakeBroker::Move(const v1::CashCall& call, bool deposit) {
+  EXPECT_EQ(call.request_id().size(), protocol::kRequestIdBytes);
+  EXPECT_GT(call.amount_minor(), 0);
+  const auto known = cash_answers_.find(call.request_id());
+  if (known != cash_answers_.end()) return known->second;
+  v1::CashResult& result = cash_answers_[call.request_id()];
+  if (!deposit && call.amount_minor() > balance_minor) {
+    result.set_outcome(v1::CASH_OUTCOME_INSUFFICIENT_BALANCE);
+  } else {
+    balance_minor += deposit ? call.amount_minor() : -call.amount_minor();
+    ++cash_moves;
+    result.set_outcome(v1::CASH_OUTCOME_DONE);
+  }
+  result.set_balance_minor(balance_minor);
+  result.set_currency("EUR");
+  return result;
+}
+
+v1::StatementResult FakeBroker::Statement(const v1::StatementCall& call) const {
+  v1::StatementResult result;
+  result.set_account_number(account);
+  result.set_currency("EUR");
+  size_t at = 0;
+  if (!call.after_transfer_id().empty()) {
+    while (at < entries.size() && entries[at++].transfer_id() != call.after_transfer_id()) {
+    }
+  } else {
+    int64_t before = 0;
+    while (at < entries.size() && entries[at].created_at_ms() < call.since_ms()) {
+      before += entries[at++].amount_minor();
+    }
+    result.set_balance_before_minor(before);
+  }
+  while (at < entries.size() && result.entries_size() < entries_per_page) {
+    *result.add_entries() = entries[at++];
+  }
+  result.set_more(at < entries.size());
+  return result;
 }
 
 v1::PayResult FakeBroker::Pay(const v1::PayCall& call) {

@@ -77,6 +77,9 @@ class FakeBroker {
   int charges = 0;
   std::vector<v1::PayCall> pay_calls;
   std::map<std::string, Order> orders;
+  int cash_moves = 0;
+  std::vector<v1::StatementEntry> entries;  // What a statement shows.
+  int entries_per_page = 3;
 
  private:
   class Connection;
@@ -87,6 +90,8 @@ class FakeBroker {
   absl::optional<v1::BrokerToCustomer> Handle(Connection& connection,
                                               const v1::CustomerMessage& call);
   v1::PayResult Pay(const v1::PayCall& call);
+  v1::CashResult Move(const v1::CashCall& call, bool deposit);
+  v1::StatementResult Statement(const v1::StatementCall& call) const;
   void OpenShop(Connection& connection, const v1::OpenShopCall& call, v1::OpenShopResult* result);
   void RelayToShop(Connection& connection, const v1::ShopFrame& frame);
 
@@ -101,6 +106,7 @@ class FakeBroker {
   std::map<std::string, FakeShop*> shops_;       // By fingerprint.
   std::map<std::string, FakeShop*> by_session_;  // By sid.
   std::map<std::string, v1::PayResult> answers_;
+  std::map<std::string, v1::CashResult> cash_answers_;
 
   std::mutex goods_mutex_;
   std::condition_variable goods_changed_;

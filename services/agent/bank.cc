@@ -1,0 +1,161 @@
+#include "services/agent/bank.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "services/agent/narrator.h"
+
+namespace blindcart::agent {
+namespace {
+
+constexpr size_t kRequestIdBytes = 16;
+constexpr size_t kTransferIdBytes = 16;
+constexpr size_t kOrderIdBytes = 16;
+constexpr size_t kMaxAccountNumberBytes = 64;
+constexpr size_t kCurrencyBytes = 3;
+
+absl::Status Senseless(absl::string_view what) {
+  return absl::DataLossError(absl::StrCat("the broker's ", what,
+                                          " makes no sense. Nothing of it was accepted; tell the "
+                                          "broker's operator"));
+}
+
+// Ok with the answer's meaning noted; DataLoss for none.
+absl::Status CheckResult(const v1::CashResult& result) {
+  switch (result.outcome()) {
+    case v1::CASH_OUTCOME_BUSY:
+      return absl::OkStatus();
+    case v1::CASH_OUTCOME_DONE:
+    case v1::CASH_OUTCOME_INSUFFICIENT_BALANCE:
+    case v1::CASH_OUTCOME_NOT_ALLOWED:
+    case v1::CASH_OUTCOME_LIMIT:
+      if (result.balance_minor() >= 0 && result.currency().size() == kCurrencyBytes) {
+        return absl::OkStatus();
+      }
+      break;
+    default:
+      break;
+  }
+  return Senseless("answer");
+}
+
+bool IsValid(const v1::StatementEntry& entry) {
+  const bool of_order =
+      entry.kind() == v1::ENTRY_KIND_PAYMENT || entry.kind() == v1::ENTRY_KIND_REFUND;
+  const bool known = of_order || entry.kind() == v1::ENTRY_KIND_DEPOSIT ||
+                     entry.kind() == v1::ENTRY_KIND_WITHDRAWAL;
+  return known && entry.transfer_id().size() == kTransferIdBytes && entry.amount_minor() != 0 &&
+         entry.created_at_ms() >= 0 && entry.order_id().size() == (of_order ? kOrderIdBytes : 0);
+}
+
+// `balance_minor` goes on from page to page.
+absl::StatusOr<Bank::Page> ReadPage(const v1::StatementResult& result, int64_t balance_minor) {
+  if (result.account_number().empty() || result.account_number().size() > kMaxAccountNumberBytes ||
+      result.currency().size() != kCurrencyBytes || balance_minor < 0 ||
+      (result.more() && result.entries().empty())) {
+    return Senseless("statement");
+  }
+  Bank::Page page;
+  page.account_number = result.account_number();
+  page.currency = result.currency();
+  page.balance_before_minor = balance_minor;
+  page.lines.reserve(static_cast<size_t>(result.entries_size()));
+  for (const v1::StatementEntry& entry : result.entries()) {
+    if (!IsValid(entry) ||
+        __builtin_add_overflow(balance_minor, entry.amount_minor(), &balance_minor) ||
+        balance_minor < 0) {
+      return Senseless("statement");
+    }
+    page.lines.push_back({entry, balance_minor});
+  }
+  return page;
+}
+
+}  // namespace
+
+absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
+  if (amount_minor <= 0) return absl::InvalidArgumentError("the amount must be above zero");
+  const std::unique_ptr<InProgress::Entry> alone =
+      in_progress_.Enter(absl::StrCat(deposit ? "deposit " : "withdraw ", amount_minor));
+  if (alone == nullptr) {
+    return absl::FailedPreconditionError("that is under way already. Wait until it is done");
+  }
+  // Who cannot ask at all leaves nothing behind that a later request would be taken for.
+  const absl::Status connected = broker_.Connection().status();
+  if (!connected.ok()) return connected;
+  CashRequest fresh;
+  fresh.deposit = deposit;
+  fresh.amount_minor = amount_minor;
+  fresh.request_id = random_.Bytes(kRequestIdBytes);
+  fresh.begun_at_ms = clock_.NowUnixMs();
+  const absl::StatusOr<CashRequest> request = store_.Begin(fresh);
+  if (!request.ok()) return request.status();
+  Narration().Say("bank", request->repeated
+                              ? "the same request is still without an answer: it is sent again "
+                                "under its old id, so that it counts once"
+                              : "the request and a fresh id for it are kept on disk until its "
+                                "answer is here");
+
+  v1::CustomerMessage message;
+  v1::BankCall& bank = *message.mutable_bank();
+  v1::CashCall& call = deposit ? *bank.mutable_deposit() : *bank.mutable_withdraw();
+  call.set_request_id(request->request_id);
+  call.set_amount_minor(amount_minor);
+  Narration().Say("bank", deposit ? "the deposit sent, sealed under S1"
+                                  : "the withdrawal sent, sealed under S1");
+  absl::StatusOr<v1::BrokerToCustomer> reply =
+      broker_.Call(message, v1::BrokerToCustomer::kBank, OnBreak::kRepeat);
+  if (absl::IsUnavailable(reply.status())) {
+    return absl::UnavailableError(
+        "the broker's answer did not arrive, so it is not known whether the money moved. Run the "
+        "same command again when the broker can be reached: it is never counted twice");
+  }
+  if (!reply.ok()) return reply.status();
+  const v1::CashResult& result = reply->bank().cash();
+  const absl::Status sensible = CheckResult(result);
+  if (!sensible.ok()) return sensible;
+  if (result.outcome() != v1::CASH_OUTCOME_BUSY) {
+    const absl::Status answered = store_.Answered(*request);
+    if (!answered.ok()) return answered;
+  }
+  Narration().Say("bank", result.outcome() == v1::CASH_OUTCOME_DONE
+                              ? "the broker's answer opened: done, and in its books"
+                              : "the broker's answer opened: nothing was moved");
+  return Moved{*request, result};
+}
+
+absl::Status Bank::Statement(int64_t since_ms,
+                             const std::function<bool(const Page& page)>& on_page) {
+  if (since_ms < 0) return absl::InvalidArgumentError("a statement cannot begin before 1970");
+  Narration().Say("bank", "the statement asked for, page by page, sealed under S1");
+  std::string after;
+  Page last;
+  while (true) {
+    v1::CustomerMessage message;
+    v1::StatementCall& call = *message.mutable_bank()->mutable_statement();
+    call.set_after_transfer_id(after);
+    call.set_since_ms(after.empty() ? since_ms : 0);
+    const absl::StatusOr<v1::BrokerToCustomer> reply =
+        broker_.Call(message, v1::BrokerToCustomer::kBank, OnBreak::kRepeat);
+    if (!reply.ok()) return reply.status();
+    const v1::StatementResult& result = reply->bank().statement();
+    const bool first = after.empty();
+    const int64_t before = first ? result.balance_before_minor() : last.lines.back().balance_minor;
+    absl::StatusOr<Page> page = ReadPage(result, before);
+    if (!page.ok()) return page.status();
+    if ((first && since_ms == 0 && before != 0) ||
+        (!first &&
+         (page->account_number != last.account_number || page->currency != last.currency))) {
+      return Senseless("statement");
+    }
+    if (!on_page(*page)) return absl::CancelledError("nobody wants the statement any more");
+    if (!result.more()) break;
+    last = *std::move(page);
+    if (last.lines.back().entry.transfer_id() == after) return Senseless("statement");
+    after = last.lines.back().entry.transfer_id();
+  }
+  Narration().Say("bank", "every page opened, and its balances added up here");
+  return absl::OkStatus();
+}
+
+}  // namespace blindcart::agent
