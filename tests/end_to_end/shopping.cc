@@ -43,7 +43,8 @@ std::vector<std::string> Join(std::vector<std::string> first,
 }  // namespace
 
 std::unique_ptr<Shopping> Shopping::Open(const std::vector<ShopSpec>& shops,
-                                         const std::vector<CustomerSpec>& customers) {
+                                         const std::vector<CustomerSpec>& customers,
+                                         const std::vector<std::string>& broker_init_arguments) {
   // Not in the test's own folder: the path of a Unix socket is short.
   std::string folder = "/tmp/blindcart-test-XXXXXX";
   if (mkdtemp(folder.data()) == nullptr) {
@@ -51,7 +52,7 @@ std::unique_ptr<Shopping> Shopping::Open(const std::vector<ShopSpec>& shops,
     return nullptr;
   }
   auto shopping = std::unique_ptr<Shopping>(new Shopping(folder));
-  const absl::Status started = shopping->Start(shops, customers);
+  const absl::Status started = shopping->Start(shops, customers, broker_init_arguments);
   if (!started.ok()) {
     ADD_FAILURE() << started;
     return nullptr;
@@ -66,9 +67,10 @@ Shopping::~Shopping() {
 }
 
 absl::Status Shopping::Start(const std::vector<ShopSpec>& shops,
-                             const std::vector<CustomerSpec>& customers) {
+                             const std::vector<CustomerSpec>& customers,
+                             const std::vector<std::string>& broker_init_arguments) {
   customers_ = customers;
-  auto market = Marketplace::Create(folder_);
+  auto market = Marketplace::Create(folder_, broker_init_arguments);
   if (!market.ok()) return market.status();
   market_ = *std::move(market);
   absl::Status status = market_->StartBroker();
