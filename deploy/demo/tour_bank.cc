@@ -17,7 +17,7 @@ constexpr int kMaxQuestions = 600;
 struct Step {
   std::vector<std::string> arguments;
   int expected_exit_code = 0;
-  std::string input;
+  std::string input = {};
 };
 
 absl::Status ShowAll(Stage& stage, const std::vector<Step>& steps) {
