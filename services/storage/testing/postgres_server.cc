@@ -134,7 +134,8 @@ absl::StatusOr<std::unique_ptr<PostgresServer>> PostgresServer::Start() {
   // fsync protects against the machine's crash, which no test causes; the server's own it survives.
   std::ofstream(folder + "/data/postgresql.conf", std::ios::app)
       << "listen_addresses = ''\nunix_socket_directories = '" << folder
-      << "'\nfsync = off\nmax_connections = 100\nautovacuum = off\nshared_buffers = 32MB\n"
+      << "'\nfsync = off\nmax_connections = 100\nautovacuum = off\ndeadlock_timeout = "
+         "200ms\nshared_buffers = 32MB\n"
          "dynamic_shared_memory_type = mmap\n";
   const absl::Status launched = server->Launch();
   if (!launched.ok()) return launched;
