@@ -161,6 +161,11 @@ absl::StatusOr<ConnectionOptions> ParseUrl(const std::string& url) {
     if (option->val != nullptr) options.values.emplace_back(option->keyword, option->val);
   }
   PQconninfoFree(parsed);
+  if (options.Find("service") != nullptr) {
+    return absl::InvalidArgumentError(
+        "write the database's whole address instead of service=: a service file could point it "
+        "anywhere");
+  }
 
   if (options.Find("hostaddr") == nullptr) options.SetDefault("host", kLocalSocketFolder);
   bool local = true;

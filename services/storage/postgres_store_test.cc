@@ -400,6 +400,7 @@ TEST(PostgresUrlTest, TellsSafeFromUnsafe) {
            "postgres://broker@localhost,db.example.org/blindcart?sslmode=prefer",
            "postgres://localhost/blindcart?hostaddr=192.0.2.1&sslmode=allow",
            "postgres://broker@localhost/blindcart?no_such_option=1",
+           "postgres:///blindcart?service=elsewhere",
        }) {
     EXPECT_TRUE(absl::IsInvalidArgument(CheckPostgresUrl(url))) << url;
   }
