@@ -86,9 +86,10 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Command& command) 
   close(out[1]);
   close(err[1]);
   (void)!write(in[1], command.input.data(), command.input.size());
-  close(in[1]);
   auto process = std::unique_ptr<Process>(new Process());
   process->pid_ = pid;
+  process->in_fd_ = in[1];
+  if (!command.open_input) process->CloseInput();
   process->out_fd_ = out[0];
   process->err_fd_ = err[0];
   process->reader_ = std::thread([p = process.get()] { p->ReadOutput(); });
@@ -98,6 +99,7 @@ absl::StatusOr<std::unique_ptr<Process>> Process::Start(const Command& command) 
 Process::~Process() {
   Kill();
   reader_.join();
+  CloseInput();
   close(out_fd_);
   close(err_fd_);
 }
@@ -172,6 +174,24 @@ absl::StatusOr<int> Process::Wait(int timeout_ms) {
     return absl::DeadlineExceededError("the process is still running");
   }
   return exit_code_;
+}
+
+void Process::Write(const std::string& text) {
+  // Writing to a pipe that nobody reads raises a signal, which nobody here wants to die of.
+  static const bool ignored = signal(SIGPIPE, SIG_IGN) != SIG_ERR;
+  (void)ignored;
+  size_t written = 0;
+  while (written < text.size()) {
+    const ssize_t count = write(in_fd_, text.data() + written, text.size() - written);
+    if (count < 0 && errno == EINTR) continue;
+    if (count <= 0) return;
+    written += static_cast<size_t>(count);
+  }
+}
+
+void Process::CloseInput() {
+  if (in_fd_ >= 0) close(in_fd_);
+  in_fd_ = -1;
 }
 
 absl::StatusOr<int> Process::Terminate(int timeout_ms) {

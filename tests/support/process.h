@@ -27,6 +27,7 @@ struct Command {
   std::vector<std::string> arguments;
   std::map<std::string, std::string> environment;  // Added to this process's.
   std::string input;                               // Standard input; empty: none.
+  bool open_input = false;                         // More is to come, by Process::Write.
   bool shared_output = false;  // Writes to this process's own output instead of being captured.
 };
 
@@ -55,6 +56,11 @@ class Process {
   // The same for the first line that `wanted` says yes to; called under this object's lock.
   absl::StatusOr<std::string> WaitForLineThat(
       const std::function<bool(const std::string& line)>& wanted, int timeout_ms = 60'000);
+  // Into the standard input of a child that was started with open_input; a child that is gone is no
+  // matter.
+  void Write(const std::string& text);
+  // The end of that input.
+  void CloseInput();
   // SIGTERM, then waits for the end; the exit code.
   absl::StatusOr<int> Terminate(int timeout_ms = 30'000);
   // SIGKILL, then waits for the end.
@@ -73,6 +79,7 @@ class Process {
   void ReadOutput();
 
   pid_t pid_ = -1;
+  int in_fd_ = -1;
   int out_fd_ = -1;
   int err_fd_ = -1;
   std::thread reader_;
