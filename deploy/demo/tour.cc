@@ -20,6 +20,7 @@ constexpr int kMaxLogins = 200;
 const std::vector<NamedTour>& Tours() {
   static const auto* const tours = new std::vector<NamedTour>{
       {"bank", &TourBank},
+      {"messages", &TourMessages},
   };
   return *tours;
 }

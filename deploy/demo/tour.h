@@ -50,6 +50,7 @@ class Stage {
 };
 
 absl::Status TourBank(Stage& stage);
+absl::Status TourMessages(Stage& stage);
 
 struct NamedTour {
   const char* name;
