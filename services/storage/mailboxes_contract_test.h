@@ -86,10 +86,9 @@ class MailboxesContractTest : public StoreContractTest {
   }
   std::vector<std::string> List(int64_t recipient, int64_t after = 0, int64_t limit = 100) {
     std::vector<std::string> sealed;
-    for (const Mail& mail :
-         *Read<std::vector<Mail>>([&](Mailboxes& m) { return m.List(recipient, after, limit); })) {
-      sealed.push_back(mail.sealed);
-    }
+    const std::vector<Mail> mails =
+        *Read<std::vector<Mail>>([&](Mailboxes& m) { return m.List(recipient, after, limit); });
+    for (const Mail& mail : mails) sealed.push_back(mail.sealed);
     return sealed;
   }
   std::pair<int64_t, int64_t> Use(int64_t recipient) {
