@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -14,10 +15,8 @@
 namespace blindcart::testing {
 namespace {
 
-using ::testing::Each;
 using ::testing::HasSubstr;
 using ::testing::Not;
-using ::testing::StartsWith;
 
 constexpr char kPassword[] = "violet umbrella 7";
 
@@ -27,8 +26,17 @@ class ExplainTest : public ::testing::Test {
     shopping_ = Shopping::Open({}, {{"alice", kPassword, "1001", "2468", "100.00"}});
     ASSERT_NE(shopping_, nullptr);
   }
-  static std::vector<std::string> Lines(const std::string& text) {
-    return absl::StrSplit(text, '\n', absl::SkipEmpty());
+  // The steps of one part. The agent tells also what it does by itself meanwhile, such as fetching
+  // mail after a login.
+  static std::vector<std::string> Steps(const std::string& err, const std::string& part) {
+    std::vector<std::string> steps;
+    for (const absl::string_view line : absl::StrSplit(err, '\n', absl::SkipEmpty())) {
+      EXPECT_TRUE(absl::StartsWith(line, "  \xc2\xb7 ")) << line;
+      if (absl::StartsWith(line, absl::StrCat("  \xc2\xb7 ", part, ": "))) {
+        steps.emplace_back(line);
+      }
+    }
+    return steps;
   }
   std::unique_ptr<Shopping> shopping_;
 };
@@ -39,9 +47,8 @@ TEST_F(ExplainTest, ShowsALoginStepByStepAndNoSecret) {
       shopping_->Run("alice", {"--explain", "login", "--username", "alice", "--password-file",
                                shopping_->market().password_file("alice")});
   ASSERT_EQ(answer.exit_code, kOk) << answer.err;
-  const std::vector<std::string> steps = Lines(answer.err);
+  const std::vector<std::string> steps = Steps(answer.err, "login");
   ASSERT_EQ(steps.size(), 7u) << answer.err;
-  EXPECT_THAT(steps, Each(StartsWith("  \xc2\xb7 login: ")));
   EXPECT_THAT(steps[0], HasSubstr("hello sent"));
   EXPECT_THAT(steps[1], HasSubstr("challenge received"));
   EXPECT_THAT(steps[2], HasSubstr("challenge verified"));
@@ -59,8 +66,7 @@ TEST_F(ExplainTest, LeavesStandardOutputAsItIs) {
   EXPECT_EQ(explained.exit_code, kOk);
   EXPECT_EQ(explained.out, plain.out);
   EXPECT_THAT(plain.err, Not(HasSubstr("\xc2\xb7")));
-  EXPECT_THAT(Lines(explained.err), Each(StartsWith("  \xc2\xb7 bank: ")));
-  EXPECT_FALSE(explained.err.empty());
+  EXPECT_EQ(Steps(explained.err, "bank").size(), 2u) << explained.err;
 }
 
 TEST_F(ExplainTest, TellsWhereALoginFailed) {
