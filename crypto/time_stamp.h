@@ -32,8 +32,8 @@ struct x509_st;
 
 namespace blindcart::crypto {
 
-// An arc of its own below a random UUID (ITU-T X.667): "the time is the clock of a Blindcart broker".
-inline constexpr char kTimeStampPolicy[] = "2.25.285258364830062668983136127268034576360";
+// "The time is the clock of a Blindcart broker." Below the arc of certificate_authority.h.
+inline constexpr char kTimeStampPolicy[] = "2.25.109486286526708809435171363983258308998.2";
 inline constexpr size_t kTimeStampNonceBytes = 16;
 inline constexpr int kTimeStampKeyBits = 4096;
 inline constexpr size_t kMaxTimeStampRequestBytes = 256;

@@ -10,6 +10,10 @@
 namespace blindcart::broker {
 namespace {
 
+// Each time stamp takes a worker some 6 ms; a queue of this length empties within a second.
+constexpr size_t kNotaryWorkers = 2;
+constexpr size_t kMaxNotaryQueue = 256;
+
 SessionTable::Options SessionOptions(const v1::BrokerLimits& limits) {
   SessionTable::Options options;
   options.max_customer_links = static_cast<size_t>(limits.max_customer_links());
@@ -99,18 +103,21 @@ absl::StatusOr<std::unique_ptr<BrokerCore>> BrokerCore::Create(
   std::string decoy_identity;
   const absl::Status fits = CheckStore(config, store, &decoy_identity);
   if (!fits.ok()) return fits;
+  const absl::StatusOr<Notary::History> notary_history = Notary::ReadHistory(store);
+  if (!notary_history.ok()) return notary_history.status();
   absl::StatusOr<std::unique_ptr<storage::CommitQueue>> commits =
       storage::CommitQueue::Create(store, storage::CommitQueue::Options());
   if (!commits.ok()) return commits.status();
   return std::unique_ptr<BrokerCore>(new BrokerCore(config, identity, store, clock, random, cost,
                                                     signers, std::move(decoy_identity),
-                                                    *std::move(commits)));
+                                                    *notary_history, *std::move(commits)));
 }
 
 BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
                        storage::Store& store, const protocol::Clock& clock,
                        crypto::RandomSource& random, const crypto::Argon2Cost& cost,
                        const Signers& signers, std::string decoy_identity,
+                       const Notary::History& notary_history,
                        std::unique_ptr<storage::CommitQueue> commits)
     : decoy_identity_(std::move(decoy_identity)),
       sources_(clock),
@@ -120,6 +127,7 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
       commits_(std::move(commits)),
       password_workers_(static_cast<size_t>(config.limits().password_workers()),
                         static_cast<size_t>(config.limits().password_queue())),
+      notary_workers_(kNotaryWorkers, kMaxNotaryQueue),
       notices_(store, *commits_, clock),
       orders_(OrderOptions(config), store, *commits_, notices_, clock),
       payments_(PaymentOptions(config, random, cost), identity, store, *commits_, password_workers_,
@@ -128,6 +136,8 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
       mail_(MailOptions(config.limits()), store, *commits_, clock),
       certificates_(CertificateOptions(config.limits()), signers.authority, store, *commits_, clock,
                     random),
+      notary_(Notary::Options(), notary_history, signers.time_stamps, *commits_, notary_workers_,
+              clock),
       parts_{identity,
              decoy_identity_,
              store,
@@ -143,14 +153,17 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
              goods_,
              mail_,
              certificates_,
+             notary_,
              clock,
              random,
              counters_,
              config.limits().handshake_timeout_ms()} {}
 
 BrokerCore::~BrokerCore() {
-  // Work under way reaches into everything else, so it ends first: checks, then commits.
+  // Work under way reaches into everything else, so it ends first: checks and signatures, then
+  // commits.
   password_workers_.Shutdown();
+  notary_workers_.Shutdown();
   commits_->Shutdown();
 }
 
@@ -172,6 +185,7 @@ void BrokerCore::Sweep() {
   goods_.Sweep();
   mail_.Sweep();
   certificates_.Sweep();
+  notary_.Sweep();
 }
 
 void BrokerCore::CloseLinks() {

@@ -14,6 +14,7 @@
 #include "crypto/identity.h"
 #include "crypto/password_record.h"
 #include "crypto/random.h"
+#include "crypto/time_stamp.h"
 #include "proto/config.pb.h"
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
@@ -21,6 +22,7 @@
 #include "services/broker/certificates.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
+#include "services/broker/notary.h"
 #include "services/broker/notices.h"
 #include "services/broker/orders.h"
 #include "services/broker/parts.h"
@@ -38,6 +40,7 @@ namespace blindcart::broker {
 // What single parts of the broker sign with; null: that part is not there.
 struct Signers {
   const crypto::CertificateAuthority* authority = nullptr;
+  const crypto::TimeStampResponder* time_stamps = nullptr;
 };
 
 class BrokerCore {
@@ -64,6 +67,7 @@ class BrokerCore {
   protocol::RefusalCounters& counters() { return counters_; }
   SessionTable& sessions() { return sessions_; }
   Mail& mail() { return mail_; }
+  Notary& notary() { return notary_; }
   Relay& relay() { return relay_; }
 
   // Ends what is overdue: handshakes, sessions, shop answers, orders, deliveries; sends notices
@@ -76,7 +80,7 @@ class BrokerCore {
   BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
              storage::Store& store, const protocol::Clock& clock, crypto::RandomSource& random,
              const crypto::Argon2Cost& cost, const Signers& signers, std::string decoy_identity,
-             std::unique_ptr<storage::CommitQueue> commits);
+             const Notary::History& notary_history, std::unique_ptr<storage::CommitQueue> commits);
 
   const std::string decoy_identity_;
   protocol::RefusalCounters counters_;
@@ -86,12 +90,14 @@ class BrokerCore {
   GoodsRelay goods_;
   std::unique_ptr<storage::CommitQueue> commits_;
   WorkerPool password_workers_;
+  WorkerPool notary_workers_;
   Notices notices_;
   Orders orders_;
   Payments payments_;
   Bank bank_;
   Mail mail_;
   Certificates certificates_;
+  Notary notary_;
   const Parts parts_;
 };
 

@@ -125,6 +125,9 @@ DataPaths::DataPaths(const std::string& data_dir)
       authority_dir(ResolvePath(data_dir, "authority")),
       authority_key(ResolvePath(data_dir, "authority/private_key.pem")),
       authority_certificate(ResolvePath(data_dir, "authority/certificate.pem")),
+      notary_dir(ResolvePath(data_dir, "notary")),
+      notary_key(ResolvePath(data_dir, "notary/tsa.pem")),
+      notary_certificate(ResolvePath(data_dir, "notary/certificate.pem")),
       database(ResolvePath(data_dir, "broker.db")) {}
 
 bool IsValidAccountNumber(absl::string_view number) {

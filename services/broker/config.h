@@ -27,6 +27,9 @@ struct DataPaths {
   std::string authority_dir;          // authority/
   std::string authority_key;          // authority/private_key.pem, see services/broker/authority.h
   std::string authority_certificate;  // authority/certificate.pem
+  std::string notary_dir;             // notary/
+  std::string notary_key;             // notary/tsa.pem, see services/broker/time_stamping.h
+  std::string notary_certificate;     // notary/certificate.pem
   std::string database;               // broker.db
 };
 

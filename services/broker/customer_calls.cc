@@ -55,6 +55,13 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       return Mail(call_id, std::move(*message.mutable_mail()));
     case v1::CustomerMessage::kCertificate:
       return Certificate(call_id, message.certificate());
+    case v1::CustomerMessage::kNotary:
+      return parts_.notary.Stamp(end_.customer_id, std::move(*message.mutable_notary()),
+                                 [link = end_.link, call_id](v1::NotaryResult result) {
+                                   v1::BrokerToCustomer stamped;
+                                   *stamped.mutable_notary() = std::move(result);
+                                   Reply(link, call_id, std::move(stamped));
+                                 });
     case v1::CustomerMessage::kDecline:
       return Decline(call_id, message.decline());
     case v1::CustomerMessage::kCloseShop:
@@ -76,7 +83,6 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
     case v1::CustomerMessage::kBalance:
       status = Balance(reply.mutable_balance());
       break;
-    case v1::CustomerMessage::kNotary:
     case v1::CustomerMessage::kLogin:
     case v1::CustomerMessage::kShopFrame:
     case v1::CustomerMessage::BODY_NOT_SET:

@@ -1,5 +1,6 @@
 #include <sys/stat.h>
 
+#include <future>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -18,6 +19,7 @@
 #include "services/broker/config.h"
 #include "services/broker/enrolment.h"
 #include "services/broker/open_store.h"
+#include "services/broker/time_stamping.h"
 #include "services/common/files.h"
 #include "services/common/secret_input.h"
 #include "services/common/transport.h"
@@ -126,7 +128,7 @@ absl::Status Init(const InitOptions& options) {
   if (!config.ok()) return config.status();
   const DataPaths paths(options.data_dir);
   for (const std::string& path :
-       {paths.config, paths.identity_dir, paths.authority_dir, paths.database}) {
+       {paths.config, paths.identity_dir, paths.authority_dir, paths.notary_dir, paths.database}) {
     if (Exists(path)) {
       return absl::AlreadyExistsError(
           absl::StrCat(path,
@@ -144,6 +146,9 @@ absl::Status Init(const InitOptions& options) {
   // First what is most likely to go wrong, while there are no keys yet.
   const absl::StatusOr<std::unique_ptr<storage::Store>> store = OpenNewStore(options, *config);
   if (!store.ok()) return store.status();
+  // The longest step, beside the others.
+  std::future<crypto::TimeStampKey> notary_key =
+      std::async(std::launch::async, crypto::TimeStampKey::Generate);
   const absl::StatusOr<crypto::Identity> identity = crypto::Identity::Generate();
   if (!identity.ok()) return identity.status();
   v1::BrokerCard card;
@@ -153,6 +158,10 @@ absl::Status Init(const InitOptions& options) {
       paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
   if (!authority.ok()) return authority.status();
   card.set_ca_certificate_pem(authority->certificate().ToPem());
+  const absl::StatusOr<crypto::TimeStampResponder> time_stamps =
+      MakeTimeStamping(paths, notary_key.get(), *authority, pass_phrase->view(), absl::Now(),
+                       crypto::SystemRandom());
+  if (!time_stamps.ok()) return time_stamps.status();
   status = FillStore(**store, *config);
   if (!status.ok()) return status;
   const std::string fingerprint = crypto::HexEncode(identity->public_identity().fingerprint());

@@ -14,6 +14,7 @@
 #include "services/broker/certificates.h"
 #include "services/broker/goods_relay.h"
 #include "services/broker/mail.h"
+#include "services/broker/notary.h"
 #include "services/broker/notices.h"
 #include "services/broker/orders.h"
 #include "services/broker/payments.h"
@@ -44,6 +45,7 @@ struct Parts {
   GoodsRelay& goods;
   Mail& mail;
   Certificates& certificates;
+  Notary& notary;
   const protocol::Clock& clock;
   crypto::RandomSource& random;
   protocol::RefusalCounters& counters;

@@ -16,6 +16,7 @@
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
 #include "services/broker/goods_reactors.h"
+#include "services/broker/time_stamping.h"
 #include "services/common/files.h"
 #include "services/common/log.h"
 #include "services/common/scheduler.h"
@@ -135,6 +136,7 @@ absl::Status AnnounceReady(const std::vector<std::string>& addresses,
 struct Keys {
   crypto::Identity identity;
   crypto::CertificateAuthority authority;
+  crypto::TimeStampResponder time_stamps;
 };
 
 absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, const std::string& passphrase_file) {
@@ -149,7 +151,10 @@ absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, const std::string&
   absl::StatusOr<crypto::CertificateAuthority> authority = LoadAuthority(
       paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
   if (!authority.ok()) return authority.status();
-  return Keys{*std::move(identity), *std::move(authority)};
+  absl::StatusOr<crypto::TimeStampResponder> time_stamps =
+      LoadTimeStamping(paths, *authority, pass_phrase->view(), absl::Now(), crypto::SystemRandom());
+  if (!time_stamps.ok()) return time_stamps.status();
+  return Keys{*std::move(identity), *std::move(authority), *std::move(time_stamps)};
 }
 
 absl::Status Serve(const ServeOptions& options) {
@@ -175,6 +180,7 @@ absl::Status Serve(const ServeOptions& options) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   Signers signers;
   signers.authority = &keys->authority;
+  signers.time_stamps = &keys->time_stamps;
   absl::StatusOr<std::unique_ptr<BrokerCore>> broker =
       BrokerCore::Create(config, keys->identity, *opened->store, protocol::SystemClock(),
                          crypto::SystemRandom(), crypto::Argon2Cost(), signers);
