@@ -153,6 +153,15 @@ absl::Status VerifyReceipt(const crypto::PublicIdentity& broker, const v1::Recei
       .status();
 }
 
+std::string ReceiptRecord(const v1::Receipt& receipt) {
+  return SignedReceipt(receipt) + crypto::LengthPrefixed({receipt.signature()});
+}
+
+std::string DeliveryRecord(absl::string_view salt, absl::string_view order_id,
+                           absl::string_view content_hash, absl::string_view signature) {
+  return crypto::LengthPrefixed({salt, order_id, content_hash, signature});
+}
+
 absl::Status ValidateProduct(const v1::Product& product) {
   Checks checks;
   checks

@@ -70,6 +70,15 @@ absl::Status ValidateReceipt(const v1::Receipt& receipt);
 void SignReceipt(const crypto::Identity& broker, v1::Receipt* receipt);
 absl::Status VerifyReceipt(const crypto::PublicIdentity& broker, const v1::Receipt& receipt);
 
+// What a customer hands to others, and has stamped, as evidence. Of a payment: the signed fields of
+// the receipt, then its signature, all length-prefixed in order. Of a delivery, length-prefixed: the
+// salt, the order id, the content's SHA-256, the merchant's signature over the two (delivery.h). The
+// salt keeps whoever sees only the record's hash from recognising the content by it.
+inline constexpr size_t kDeliveryRecordSaltBytes = 32;
+std::string ReceiptRecord(const v1::Receipt& receipt);
+std::string DeliveryRecord(absl::string_view salt, absl::string_view order_id,
+                           absl::string_view content_hash, absl::string_view signature);
+
 // Bounds of a catalogue entry as it comes from outside: sizes, price, currency, a title of one line
 // and a description of plain text (protocol/utf8.h), a picture that begins like a PNG or a JPEG.
 // A removed entry has an id and a version and nothing else.

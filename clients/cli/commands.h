@@ -22,6 +22,9 @@ void AddOrderCommands(CLI::App& app, Action& chosen);     // checkout, pay, decl
 void AddPurchaseCommands(CLI::App& app, Action& chosen);  // purchases, download, verify
 void AddMessageCommands(CLI::App& app, Action& chosen);   // message ..., contacts ...
 void AddPeerCommands(CLI::App& app, Action& chosen);      // peer listen, connect, send, ...
+void AddNotaryCommands(CLI::App& app, Action& chosen);    // notarize, notary
+// `stamp` below `purchases`.
+void AddPurchaseStampCommand(CLI::App& purchases, Action& chosen);
 
 // Logs in, asking for what is not given; complains when that fails.
 ExitCode LogIn(Context& context, const std::string& username, const std::string& password_file,

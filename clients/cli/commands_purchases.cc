@@ -64,9 +64,14 @@ ExitCode Verify(Context& context, const VerifyArguments& arguments) {
 }  // namespace
 
 void AddPurchaseCommands(CLI::App& app, Action& chosen) {
-  OnCommand(AddCommand(app, "purchases", "List what you ordered, newest first",
-                       "  blindcart purchases\n"),
-            chosen, &ListPurchases);
+  CLI::App* purchases = AddCommand(app, "purchases", "List what you ordered, newest first",
+                                   "  blindcart purchases\n"
+                                   "  blindcart purchases stamp 3f9a12bc\n");
+  // A parser calls back for the command around the one that was given too.
+  purchases->callback([&chosen, purchases] {
+    if (purchases->get_subcommands().empty()) chosen = &ListPurchases;
+  });
+  AddPurchaseStampCommand(*purchases, chosen);
 
   auto download_arguments = std::make_shared<DownloadArguments>();
   CLI::App* download =

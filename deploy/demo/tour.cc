@@ -21,6 +21,7 @@ const std::vector<NamedTour>& Tours() {
   static const auto* const tours = new std::vector<NamedTour>{
       {"bank", &TourBank},
       {"messages", &TourMessages},
+      {"notary", &TourNotary},
   };
   return *tours;
 }

@@ -51,6 +51,7 @@ class Stage {
 
 absl::Status TourBank(Stage& stage);
 absl::Status TourMessages(Stage& stage);
+absl::Status TourNotary(Stage& stage);
 
 struct NamedTour {
   const char* name;

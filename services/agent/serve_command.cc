@@ -32,7 +32,10 @@
 #include "services/agent/messages_service.h"
 #include "services/agent/messenger.h"
 #include "services/agent/narrator.h"
+#include "services/agent/notarizer.h"
+#include "services/agent/notary_service.h"
 #include "services/agent/peer_part.h"
+#include "services/agent/purchase_stamps.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
 #include "services/common/grpc_link.h"
@@ -161,6 +164,11 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   Messenger messenger(messaging);
   const std::shared_ptr<MailReceiver> receiver = MailReceiver::Start(agent.broker(), messenger);
   MessagesService messages(messenger, *receiver, calls);
+  Notarizer notarizer({&agent.broker(), card->card.ca_certificate_pem(), &crypto::SystemRandom(),
+                       &protocol::SystemClock()});
+  PurchaseStamps stamps(
+      {&agent.purchases(), &notarizer, &crypto::SystemRandom(), config->purchases_dir()});
+  NotaryService notary(notarizer, stamps, calls);
 
   CertificateStore certificate_store(**database, *peer->clock);
   status = PinAuthorityOf(card->card, certificate_store);
@@ -177,7 +185,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   server_options.listen = {absl::StrCat("unix:", socket)};
   server_options.max_message_bytes = kMaxLocalMessageBytes;
   const std::vector<grpc::Service*> services = {
-      &service, &explain, &bank, &messages, &certificates_service, peers.service()};
+      &service, &explain, &bank, &messages, &notary, &certificates_service, peers.service()};
   const absl::StatusOr<std::unique_ptr<ServerRunner>> server =
       ServerRunner::Start(services, server_options);
   if (!server.ok()) return server.status();

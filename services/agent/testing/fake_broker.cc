@@ -275,6 +275,9 @@ absl::optional<v1::BrokerToCustomer> FakeBroker::Handle(Connection& connection,
         *answer.mutable_bank()->mutable_cash() = Move(call.bank().withdraw(), /*deposit=*/false);
       }
       break;
+    case v1::CustomerMessage::kNotary:
+      answer.mutable_notary();  // For `alter` to fill in.
+      break;
     default:
       ADD_FAILURE() << "an unexpected call";
   }
