@@ -1,13 +1,9 @@
 #include "services/storage/testing/postgres_server.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <postgresql/libpq-fe.h>
 #include <pwd.h>
-#include <sched.h>
 #include <signal.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -23,7 +19,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/string_view.h"
 
 namespace blindcart::storage::testing {
 namespace {
@@ -47,61 +42,39 @@ absl::StatusOr<std::string> FindPrograms() {
   return absl::StrCat(kVersions, "/", newest, "/bin");
 }
 
-bool WriteAll(const char* path, absl::string_view text) {
-  const int file = open(path, O_WRONLY | O_CLOEXEC);
-  if (file < 0) return false;
-  const bool written = write(file, text.data(), text.size()) == static_cast<ssize_t>(text.size());
-  close(file);
-  return written;
-}
-
-// How root becomes a user without rights to whom root's files belong: in a user namespace where its
-// number stands for that user. Made before the fork, after which nothing may allocate.
-struct Disguise {
-  bool needed = false;
-  std::string users;
-  std::string groups;
-};
-
-absl::StatusOr<Disguise> MakeDisguise() {
-  Disguise disguise;
-  if (geteuid() != 0) return disguise;
-  const passwd* nobody = getpwnam(kUnprivileged);
-  if (nobody == nullptr) return absl::NotFoundError("there is no user \"nobody\"");
-  disguise.needed = true;
-  disguise.users = absl::StrCat(nobody->pw_uid, " 0 1");
-  disguise.groups = absl::StrCat(nobody->pw_gid, " ", getegid(), " 1");
-  return disguise;
-}
-
-bool PutOn(const Disguise& disguise) {
-  if (!disguise.needed) return true;
-  return unshare(CLONE_NEWUSER) == 0 && WriteAll("/proc/self/setgroups", "deny") &&
-         WriteAll("/proc/self/uid_map", disguise.users) &&
-         WriteAll("/proc/self/gid_map", disguise.groups);
+// What lets the server run under root: in a user namespace where root's number stands for that of a
+// user without rights, to whom root's files belong. By a program, because a process with more than
+// one thread, as the sanitizers make it, cannot do it itself.
+absl::StatusOr<std::vector<std::string>> Disguise() {
+  std::vector<std::string> command;
+  if (geteuid() == 0) {
+    const passwd* nobody = getpwnam(kUnprivileged);
+    if (nobody == nullptr) return absl::NotFoundError("there is no user \"nobody\"");
+    command = {"/usr/bin/unshare", "--user", absl::StrCat("--map-user=", nobody->pw_uid),
+               absl::StrCat("--map-group=", nobody->pw_gid)};
+  }
+  // After the change of rights, which clears it. The cluster's other processes end with the first.
+  command.insert(command.end(), {"/usr/bin/setpriv", "--pdeathsig", "KILL"});
+  return command;
 }
 
 // A child that dies with this process; its output goes to `log`.
-absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& command, const std::string& log) {
-  const absl::StatusOr<Disguise> disguise = MakeDisguise();
-  if (!disguise.ok()) return disguise.status();
+absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& program, const std::string& log) {
+  absl::StatusOr<std::vector<std::string>> command = Disguise();
+  if (!command.ok()) return command.status();
+  command->insert(command->end(), program.begin(), program.end());
   std::vector<char*> arguments;
-  for (const std::string& argument : command) {
-    arguments.push_back(const_cast<char*>(argument.c_str()));
-  }
+  for (std::string& argument : *command) arguments.push_back(&argument[0]);
   arguments.push_back(nullptr);
-  const pid_t parent = getpid();
   const pid_t child = fork();
   if (child < 0) return absl::ErrnoToStatus(errno, "no further process");
   if (child > 0) return child;
+  // Nothing may be allocated from here on.
   const int output = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const int input = open("/dev/null", O_RDONLY | O_CLOEXEC);
-  if (output < 0 || input < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0 ||
-      !PutOn(*disguise)) {
+  if (output < 0 || input < 0 || dup2(input, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0) {
     _exit(126);
   }
-  // After the change of rights, which clears it. The cluster's other processes end with the first.
-  if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0 || getppid() != parent) _exit(126);
   execv(arguments.front(), arguments.data());
   _exit(127);
 }
