@@ -40,7 +40,7 @@ enum class RefusalReason {
   kPassword,
   kRateLimited,
   kCertificate,  // Expired, revoked, another authority's, or not to be judged.
-  kCount,  // Number of reasons; not one itself.
+  kCount,        // Number of reasons; not one itself.
 };
 
 absl::string_view RefusalReasonName(RefusalReason reason);

@@ -47,6 +47,7 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   AddMessageCommands(app, chosen);
   AddPeerCommands(app, chosen);
   AddNotaryCommands(app, chosen);
+  AddCertificateCommands(app, chosen);
 }
 
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

@@ -32,7 +32,7 @@ class Narrator {
 
  private:
   std::mutex mutex_;
-  uint64_t next_id_ = 1;               // Under mutex_.
+  uint64_t next_id_ = 1;                    // Under mutex_.
   std::map<uint64_t, Listener> listeners_;  // Under mutex_.
 };
 

@@ -138,26 +138,11 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
                     random),
       notary_(Notary::Options(), notary_history, signers.time_stamps, *commits_, notary_workers_,
               clock),
-      parts_{identity,
-             decoy_identity_,
-             store,
-             *commits_,
-             password_workers_,
-             sources_,
-             sessions_,
-             relay_,
-             orders_,
-             payments_,
-             bank_,
-             notices_,
-             goods_,
-             mail_,
-             certificates_,
-             notary_,
-             clock,
-             random,
-             counters_,
-             config.limits().handshake_timeout_ms()} {}
+      parts_{identity, decoy_identity_, store,  *commits_, password_workers_,
+             sources_, sessions_,       relay_, orders_,   payments_,
+             bank_,    notices_,        goods_, mail_,     certificates_,
+             notary_,  clock,           random, counters_, config.limits().handshake_timeout_ms()} {
+}
 
 BrokerCore::~BrokerCore() {
   // Work under way reaches into everything else, so it ends first: checks and signatures, then

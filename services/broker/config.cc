@@ -68,9 +68,10 @@ const LimitRule kLimitRules[] = {
               "How long a message waits for its recipient before it is removed unread."},
     LimitRule{"certificate_lifetime_ms", 90 * kDayMs, 10'000, 366 * kDayMs,
               "How long a customer's certificate is valid; agents renew it in its last third."},
-    LimitRule{"revocation_list_lifetime_ms", 7 * kDayMs, 10'000, 31 * kDayMs,
-              "How long a revocation list is good. Agents that do not see the broker for longer accept "
-              "nobody."},
+    LimitRule{
+        "revocation_list_lifetime_ms", 7 * kDayMs, 10'000, 31 * kDayMs,
+        "How long a revocation list is good. Agents that do not see the broker for longer accept "
+        "nobody."},
     LimitRule{"max_certificates_per_customer", 16, 2, 1'000,
               "Certificates that have not expired, revoked ones included; each request makes two."},
 };

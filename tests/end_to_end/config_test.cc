@@ -40,7 +40,8 @@ TEST(HelpTest, EveryCommandOfEveryProgramExplainsItself) {
       {kAgent, {"init", "serve"}},
       {kCli,
        {"login", "logout", "status", "shops", "add-shop", "browse", "search", "show", "checkout",
-        "pay", "decline", "buy", "download", "purchases", "verify", "balance", "message", "contacts"}}};
+        "pay", "decline", "buy", "download", "purchases", "verify", "balance", "message",
+        "contacts"}}};
   for (const auto& [program, commands] : programs) {
     const Output help = RunProgram(program, {"--help"});
     EXPECT_EQ(help.exit_code, 0) << program;
