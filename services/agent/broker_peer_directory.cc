@@ -8,7 +8,7 @@
 namespace blindcart::agent {
 
 absl::StatusOr<protocol::PeerCertificates> BrokerPeerDirectory::OwnCertificates() {
-  const absl::StatusOr<UserCertificates> own = certificates_.Own();
+  const absl::StatusOr<UserCertificates> own = certificates_.store().Own();
   if (absl::IsNotFound(own.status())) {
     return absl::FailedPreconditionError(
         "you have no certificate yet, and direct sessions need one. Get it with: blindcart "
@@ -26,7 +26,7 @@ absl::StatusOr<protocol::PeerCertificates> BrokerPeerDirectory::OwnCertificates(
 absl::StatusOr<protocol::CertifiedPeer> BrokerPeerDirectory::Verify(
     const protocol::PeerCertificates& certificates) {
   absl::StatusOr<CertifiedUser> user =
-      certificates_.Verify(certificates.signing, certificates.encryption);
+      certificates_.store().Verify(certificates.signing, certificates.encryption);
   if (user.ok())
     return protocol::CertifiedPeer{std::move(user->username), std::move(user->identity)};
   if (absl::IsPermissionDenied(user.status())) {
@@ -37,16 +37,8 @@ absl::StatusOr<protocol::CertifiedPeer> BrokerPeerDirectory::Verify(
 }
 
 void BrokerPeerDirectory::Refresh() {
-  if (!broker_.state().connected) return;
-  v1::CustomerMessage message;
-  message.mutable_certificate()->mutable_revocation_list();
-  const absl::StatusOr<v1::BrokerToCustomer> answer =
-      broker_.Call(message, v1::BrokerToCustomer::kCertificate, OnBreak::kGiveUp);
-  if (!answer.ok() || !answer->certificate().has_revocation_list()) return;
-  const absl::StatusOr<crypto::RevocationList> list =
-      crypto::RevocationList::Parse(answer->certificate().revocation_list().revocation_list());
-  // One that is no good is left out: what is kept stays, until it is too old.
-  if (list.ok()) (void)certificates_.SetRevocationList(*list);
+  // What is kept stays as it is when there is no newer list, until it is too old.
+  if (broker_.state().connected) (void)certificates_.Refresh();
 }
 
 absl::StatusOr<std::string> BrokerPeerDirectory::FindAddress(const std::string& username,
@@ -54,19 +46,10 @@ absl::StatusOr<std::string> BrokerPeerDirectory::FindAddress(const std::string& 
   if (!patiently && !broker_.state().connected) {
     return absl::UnavailableError("no link to the broker stands");
   }
-  v1::CustomerMessage message;
-  message.mutable_certificate()->mutable_find_peer()->set_username(username);
-  const absl::StatusOr<v1::BrokerToCustomer> answer =
-      broker_.Call(message, v1::BrokerToCustomer::kCertificate, OnBreak::kRepeat);
-  if (!answer.ok()) return answer.status();
-  if (!answer->certificate().has_find_peer()) {
-    return absl::UnavailableError("the broker's answer makes no sense");
-  }
-  const v1::FindPeerResult& found = answer->certificate().find_peer();
-  if (!found.found() || found.address().empty()) {
-    return absl::NotFoundError("the broker does not know where that user listens");
-  }
-  return found.address();
+  absl::StatusOr<PeerAddress> found = certificates_.FindPeer(username);
+  if (!found.ok()) return found.status();
+  if (found->address.empty()) return absl::NotFoundError("no address is known");
+  return std::move(found->address);
 }
 
 bool BrokerPeerDirectory::Announce(const std::string& address) {
@@ -77,11 +60,8 @@ bool BrokerPeerDirectory::Announce(const std::string& address) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (told_link_.lock() == *link && told_address_ == address) return true;
   }
-  v1::CustomerMessage message;
-  message.mutable_certificate()->mutable_announce()->set_address(address);
-  const absl::StatusOr<v1::BrokerToCustomer> answer =
-      (*link)->Call(message, v1::BrokerToCustomer::kCertificate, broker_.options().call_timeout_ms);
-  if (!answer.ok() || !answer->certificate().has_announce()) return false;
+  // Should another link take this one's place meanwhile, the next sweep tells it once more.
+  if (!certificates_.Announce(address).ok()) return false;
   std::lock_guard<std::mutex> lock(mutex_);
   told_link_ = *link;
   told_address_ = address;

@@ -1,4 +1,4 @@
-// The peer directory of a real agent: its certificate store, and the broker behind its session.
+// The peer directory of a real agent: its certificates, and the broker behind its session.
 //
 // Thread safety and errors: peer_directory.h.
 #ifndef BLINDCART_SERVICES_AGENT_BROKER_PEER_DIRECTORY_H_
@@ -10,7 +10,7 @@
 
 #include "protocol/clock.h"
 #include "services/agent/broker_session.h"
-#include "services/agent/certificate_store.h"
+#include "services/agent/certificates.h"
 #include "services/agent/peer_directory.h"
 
 namespace blindcart::agent {
@@ -18,7 +18,7 @@ namespace blindcart::agent {
 class BrokerPeerDirectory : public PeerDirectory {
  public:
   // All must outlive the object.
-  BrokerPeerDirectory(BrokerSession& broker, CertificateStore& certificates,
+  BrokerPeerDirectory(BrokerSession& broker, Certificates& certificates,
                       const protocol::Clock& clock)
       : broker_(broker), certificates_(certificates), clock_(clock) {}
 
@@ -31,7 +31,7 @@ class BrokerPeerDirectory : public PeerDirectory {
 
  private:
   BrokerSession& broker_;
-  CertificateStore& certificates_;
+  Certificates& certificates_;
   const protocol::Clock& clock_;
 
   std::mutex mutex_;

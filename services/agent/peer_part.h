@@ -13,7 +13,7 @@
 #include "crypto/identity.h"
 #include "services/agent/agent_database.h"
 #include "services/agent/broker_session.h"
-#include "services/agent/certificate_store.h"
+#include "services/agent/certificates.h"
 #include "services/common/scheduler.h"
 
 namespace blindcart::agent {
@@ -24,7 +24,7 @@ class PeerPart {
     const crypto::Identity* own = nullptr;
     AgentDatabase* database = nullptr;
     BrokerSession* broker = nullptr;
-    CertificateStore* certificates = nullptr;
+    Certificates* certificates = nullptr;
     Scheduler* scheduler = nullptr;
     std::string received_dir;  // Where files go.
   };

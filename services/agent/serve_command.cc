@@ -177,7 +177,7 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   const std::shared_ptr<CertificateKeeper> keeper = CertificateKeeper::Start(
       agent.broker(), certificates, *peer->clock, CertificateKeeper::Options());
   CertificatesService certificates_service(certificates, *keeper, *peer->clock, calls);
-  PeerPart peers({&*identity, database->get(), &agent.broker(), &certificate_store, &scheduler,
+  PeerPart peers({&*identity, database->get(), &agent.broker(), &certificates, &scheduler,
                   paths.received_dir});
 
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;

@@ -72,6 +72,16 @@ std::string TcpRecorder::Bytes() const {
   return bytes_;
 }
 
+void TcpRecorder::CutAfter(size_t more_bytes) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  cut_at_ = bytes_.size() + more_bytes;
+}
+
+int TcpRecorder::cuts() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return cuts_;
+}
+
 void TcpRecorder::Run() {
   // Sockets stand in pairs: what comes from one of a pair goes to the other.
   std::vector<pollfd> fds = {{stop_[0], POLLIN, 0}, {listener_, POLLIN, 0}};
@@ -84,9 +94,22 @@ void TcpRecorder::Run() {
       const size_t peer = i % 2 == 0 ? i + 1 : i - 1;
       const ssize_t got = recv(fds[i].fd, buffer.data(), buffer.size(), 0);
       if (got > 0) {
+        bool cut = false;
         {
           std::lock_guard<std::mutex> lock(mutex_);
           bytes_.append(buffer.data(), static_cast<size_t>(got));
+          cut = cut_at_ != 0 && bytes_.size() >= cut_at_;
+          if (cut) {
+            cut_at_ = 0;
+            ++cuts_;
+          }
+        }
+        if (cut) {
+          for (size_t end = 2; end < fds.size(); ++end) {
+            if (fds[end].fd >= 0) close(fds[end].fd);
+            fds[end] = {-1, 0, 0};
+          }
+          break;
         }
         if (SendAll(fds[peer].fd, buffer.data(), static_cast<size_t>(got))) continue;
       }

@@ -1,9 +1,11 @@
-// A network observer: a TCP proxy on loopback that passes bytes on as they are and keeps them.
+// A network observer: a TCP proxy on loopback that passes bytes on as they are and keeps them, until
+// it is told to cut the connections.
 //
-// Thread safety: Bytes may be called from any thread.
+// Thread safety: Bytes, CutAfter and cuts may be called from any thread.
 #ifndef BLINDCART_TESTS_SUPPORT_TCP_RECORDER_H_
 #define BLINDCART_TESTS_SUPPORT_TCP_RECORDER_H_
 
+#include <cstddef>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -25,6 +27,11 @@ class TcpRecorder {
   const std::string& address() const { return address_; }
   // All that was seen so far, both ways.
   std::string Bytes() const;
+  // Breaks every connection once, when that many bytes more have passed, both ways together. New
+  // ones are let through.
+  void CutAfter(size_t more_bytes);
+  // How often it has.
+  int cuts() const;
 
  private:
   TcpRecorder() = default;
@@ -36,6 +43,8 @@ class TcpRecorder {
   std::string address_;
   mutable std::mutex mutex_;
   std::string bytes_;
+  size_t cut_at_ = 0;  // Under mutex_, as cuts_: of bytes_'s size; 0: never.
+  int cuts_ = 0;
   std::thread thread_;
 };
 
