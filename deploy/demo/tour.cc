@@ -22,6 +22,7 @@ const std::vector<NamedTour>& Tours() {
       {"bank", &TourBank},
       {"messages", &TourMessages},
       {"notary", &TourNotary},
+      {"peers", &TourPeers},
   };
   return *tours;
 }

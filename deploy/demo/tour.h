@@ -52,6 +52,7 @@ class Stage {
 absl::Status TourBank(Stage& stage);
 absl::Status TourMessages(Stage& stage);
 absl::Status TourNotary(Stage& stage);
+absl::Status TourPeers(Stage& stage);
 
 struct NamedTour {
   const char* name;
