@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "protocol/login_handshake.h"
 
 namespace blindcart::agent {
 namespace {
@@ -192,6 +193,10 @@ absl::StatusOr<CertifiedUser> VerifyUserCertificates(absl::string_view signing_d
   if (!encryption.ok()) return encryption.status();
   if (signing->subject() != encryption->subject()) {
     return absl::PermissionDeniedError("the two certificates belong to different people");
+  }
+  // An authority that certifies names which look like others' is not believed either.
+  if (!protocol::IsValidUsername(signing->subject())) {
+    return absl::PermissionDeniedError("the certificates' name is no username");
   }
   const absl::StatusOr<std::string> ed25519_key = signing->Ed25519Key();
   if (!ed25519_key.ok()) return ed25519_key.status();

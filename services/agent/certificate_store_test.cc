@@ -117,6 +117,12 @@ TEST_F(CertificateStoreTest, JudgesOtherPeoplesCertificates) {
   EXPECT_EQ(user->username, "bob");
   EXPECT_EQ(user->identity.fingerprint(), bob_.public_identity().fingerprint());
 
+  // A zero-width space and a Cyrillic o: names that a screen shows as bob.
+  for (const char* name : {"bob\u200b", "b\u043eb"}) {
+    EXPECT_EQ(Verify(Issue(authority, name, bob_)).status().code(),
+              absl::StatusCode::kPermissionDenied);
+  }
+
   const UserCertificates alices = Issue(authority, "alice", alice_);
   EXPECT_EQ(Verify({bobs.signing, alices.encryption}).status().code(),
             absl::StatusCode::kPermissionDenied);

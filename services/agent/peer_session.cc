@@ -160,7 +160,11 @@ PeerSession::PeerSession(const PeerEnvironment& environment, uint64_t number, bo
   count_->Add();
 }
 
-PeerSession::~PeerSession() { count_->Remove(); }
+PeerSession::~PeerSession() {
+  // It uses what may go once the count says that nobody is left.
+  receiver_.reset();
+  count_->Remove();
+}
 
 std::shared_ptr<PeerSession> PeerSession::Accept(const PeerEnvironment& environment,
                                                  uint64_t number, uint64_t max_file_bytes,

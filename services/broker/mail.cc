@@ -126,21 +126,27 @@ absl::Status Mail::Handle(int64_t customer_id, v1::MailCall call, Answer answer)
   return protocol::Refused();
 }
 
-absl::Status Mail::Commit(std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
+absl::Status Mail::Commit(int64_t customer_id,
+                          std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
                           Answer answer) {
+  // One writer serves everybody: nobody fills its queue.
+  if (!Begin(customer_id, 0)) return absl::ResourceExhaustedError("too much is under way");
   auto result = std::make_shared<v1::MailResult>();
-  return commits_.Submit(
+  const absl::Status submitted = commits_.Submit(
       [job = std::move(job), result](storage::Transaction& transaction) {
         result->Clear();
         return job(transaction, *result);
       },
-      [result, answer = std::move(answer)](absl::Status status) {
+      [this, customer_id, result, answer = std::move(answer)](absl::Status status) {
+        End(customer_id, 0);
         if (!status.ok()) {
           LogWarning("mail.commit_failed", {{"code", static_cast<int>(status.code())}});
           return answer(status);
         }
         answer(std::move(*result));
       });
+  if (!submitted.ok()) End(customer_id, 0);
+  return submitted;
 }
 
 absl::Status Mail::PublishKeys(int64_t customer_id, const v1::PublishKeysCall& call,
@@ -159,6 +165,7 @@ absl::Status Mail::PublishKeys(int64_t customer_id, const v1::PublishKeysCall& c
   if (!checked.ok()) return checked;
 
   return Commit(
+      customer_id,
       [customer_id, call](storage::Transaction& transaction, v1::MailResult& result) {
         storage::Mailboxes& mailboxes = transaction.mailboxes();
         v1::PublishKeysResult& published = *result.mutable_publish_keys();
@@ -225,6 +232,7 @@ absl::Status Mail::FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call,
   }
   // Everything once more in the transaction that takes the pre-key, so that all of it is one agent's.
   return Commit(
+      customer_id,
       [owner = std::move(owner)](storage::Transaction& transaction, v1::MailResult& taken) {
         v1::FetchKeysResult* const keys = taken.mutable_fetch_keys();
         const absl::Status reread = ReadKeys(transaction, owner, keys);
@@ -240,7 +248,7 @@ absl::Status Mail::FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call,
       std::move(answer));
 }
 
-bool Mail::BeginSend(int64_t customer_id, size_t bytes) {
+bool Mail::Begin(int64_t customer_id, size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   int& count = under_way_[customer_id];
   if (count >= kMaxUnderWay || bytes_under_way_ + bytes > kMaxBytesUnderWay) {
@@ -252,7 +260,7 @@ bool Mail::BeginSend(int64_t customer_id, size_t bytes) {
   return true;
 }
 
-void Mail::EndSend(int64_t customer_id, size_t bytes) {
+void Mail::End(int64_t customer_id, size_t bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   bytes_under_way_ -= bytes;
   const auto found = under_way_.find(customer_id);
@@ -266,7 +274,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
     return protocol::Refused();
   }
   const size_t bytes = call.sealed().size();
-  if (!BeginSend(customer_id, bytes)) {
+  if (!Begin(customer_id, bytes)) {
     answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
     return absl::OkStatus();
   }
@@ -318,7 +326,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
         return absl::OkStatus();
       },
       [this, customer_id, bytes, sent, answer](absl::Status status) {
-        EndSend(customer_id, bytes);
+        End(customer_id, bytes);
         if (!status.ok() && sent->outcome != v1::SEND_MAIL_OUTCOME_QUOTA) {
           LogWarning("mail.commit_failed", {{"code", static_cast<int>(status.code())}});
           return answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
@@ -329,7 +337,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
         }
       });
   if (!submitted.ok()) {
-    EndSend(customer_id, bytes);
+    End(customer_id, bytes);
     answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
   }
   return absl::OkStatus();
@@ -392,6 +400,7 @@ absl::Status Mail::Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCal
     numbers.push_back(static_cast<int64_t>(number));
   }
   return Commit(
+      customer_id,
       [customer_id, numbers](storage::Transaction& transaction, v1::MailResult& result) {
         result.mutable_acknowledge();
         for (const int64_t number : numbers) {

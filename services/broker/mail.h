@@ -40,11 +40,12 @@ class Mail {
   static constexpr int64_t kMaxPreKeys = 100;  // Of one customer; more are not kept.
   static constexpr int64_t kPreKeyIntervalMs = 60'000;
   static constexpr size_t kMaxAskersRemembered = 65'536;
-  static constexpr int kMaxNumbersAcknowledged = 1'000;  // In one call.
   // One page of fetched mail stops before either.
   static constexpr int kMaxItemsPerPage = 64;
   static constexpr size_t kMaxBytesPerPage = 640 * 1024;
-  // Messages under way to the store: of one customer, and of all in bytes. A further one is BUSY.
+  static constexpr int kMaxNumbersAcknowledged = kMaxItemsPerPage;  // In one call.
+  // Calls under way to the store: of one customer, and of all in bytes of messages. A further message
+  // is BUSY; any other call cannot be done now.
   static constexpr int kMaxUnderWay = 8;
   static constexpr size_t kMaxBytesUnderWay = 32 * 1024 * 1024;
   static constexpr int64_t kSweepIntervalMs = 5'000;
@@ -79,13 +80,15 @@ class Mail {
   absl::Status Fetch(int64_t customer_id, const v1::FetchMailCall& call, Answer answer);
   absl::Status Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCall& call, Answer answer);
 
-  // Runs `job`, which fills its argument in, and answers once that is durable.
-  absl::Status Commit(std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
+  // Runs `job` of the customer's, which fills its argument in, and answers once that is durable.
+  absl::Status Commit(int64_t customer_id,
+                      std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
                       Answer answer);
   // Whether the asker may take one of the owner's pre-keys now; notes it when so.
   bool MayTakePreKey(int64_t asker_id, int64_t owner_id);
-  bool BeginSend(int64_t customer_id, size_t bytes);
-  void EndSend(int64_t customer_id, size_t bytes);
+  // False when too much is under way. `bytes` is 0 for what carries no message.
+  bool Begin(int64_t customer_id, size_t bytes);
+  void End(int64_t customer_id, size_t bytes);
   void Push(int64_t recipient_id, v1::MailItem item);
 
   const Options options_;

@@ -1,6 +1,7 @@
 #include "services/broker/mail.h"
 
 #include <atomic>
+#include <future>
 #include <mutex>
 #include <set>
 #include <string>
@@ -352,6 +353,38 @@ TEST_F(MailTest, CallsThatNoAgentMakesAreRefused) {
     call.mutable_acknowledge()->add_mail_numbers(1);
   }
   EXPECT_TRUE(Refuses(call));
+}
+
+TEST_F(MailTest, NobodyFillsTheOneWritersQueue) {
+  // While somebody else writes, a customer has so many calls under way and no more.
+  std::promise<void> go;
+  std::promise<void> held;
+  std::thread writer([&] {
+    EXPECT_TRUE(store_
+                    ->Write([&](storage::Transaction&) {
+                      held.set_value();
+                      go.get_future().wait();
+                      return absl::OkStatus();
+                    })
+                    .ok());
+  });
+  held.get_future().wait();
+  v1::MailCall call;
+  call.mutable_acknowledge()->add_mail_numbers(1);
+  std::promise<void> all_answered;
+  std::atomic<int> open{Mail::kMaxUnderWay + 1};
+  const auto count = [&](absl::StatusOr<v1::MailResult> result) {
+    EXPECT_TRUE(result.ok());
+    if (--open == 0) all_answered.set_value();
+  };
+  for (int i = 0; i < Mail::kMaxUnderWay; ++i) {
+    EXPECT_TRUE(broker_->mail().Handle(1, call, count).ok());
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(broker_->mail().Handle(1, call, count)));
+  EXPECT_TRUE(broker_->mail().Handle(2, call, count).ok());
+  go.set_value();
+  all_answered.get_future().wait();
+  writer.join();
 }
 
 TEST_F(MailTest, TwoWhoAskAtOnceNeverGetTheSamePreKey) {

@@ -7,6 +7,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
@@ -197,10 +198,14 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     builder.AddListeningPort(address, credentials, &ports[i]);
   }
   for (grpc::Service* service : services) builder.RegisterService(service);
-  // Sockets are made for their owner only; no moment in between is open to others.
-  const mode_t mask = umask(0177);
+  // Sockets are made for their owner only; no moment in between is open to others. The mask is the
+  // whole process's, so a server without such a socket leaves it alone.
+  const bool has_socket =
+      std::any_of(options.listen.begin(), options.listen.end(),
+                  [](const std::string& address) { return IsUnixAddress(address); });
+  const mode_t mask = has_socket ? umask(0177) : 0;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  umask(mask);
+  if (has_socket) umask(mask);
   if (server == nullptr) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", options.listen.front(),
