@@ -46,6 +46,7 @@ void SetUp(CLI::App& app, GlobalOptions& options, Action& chosen) {
   AddPurchaseCommands(app, chosen);
   AddMessageCommands(app, chosen);
   AddPeerCommands(app, chosen);
+  AddCertificateCommands(app, chosen);
 }
 
 CLI::App* AddCommand(CLI::App& app, const std::string& name, const std::string& description,

@@ -1,5 +1,5 @@
 // Keeps certificates and revocation list in step with the broker, on a thread of its own: after each
-// login and every hour it fetches the list and renews the certificates if it is time.
+// login, every hour, and when their time has come it fetches the list and renews the certificates.
 //
 // Thread safety: every method may be called from any thread. Destroy it after Shutdown.
 #ifndef BLINDCART_SERVICES_AGENT_CERTIFICATE_KEEPER_H_
@@ -20,15 +20,20 @@ namespace blindcart::agent {
 class CertificateKeeper : public BrokerListener {
  public:
   struct Options {
+    // The longest pause. The shortest is min_retry_ms.
     int64_t round_ms = 3'600'000;
     // After a failure: the first of these, doubling to round_ms.
     int64_t min_retry_ms = 1'000;
   };
 
-  // Both must outlive the object. Hears of the broker from now on.
+  // All must outlive the object. Hears of the broker from now on.
   static std::shared_ptr<CertificateKeeper> Start(BrokerSession& broker, Certificates& certificates,
+                                                  const protocol::Clock& clock,
                                                   const Options& options);
   ~CertificateKeeper() override;
+
+  // There are new certificates, whose time may come before the next round.
+  void RoundSoon();
 
   void OnConnected() override;
   void OnPush(const v1::BrokerToCustomer&) override {}
@@ -37,12 +42,16 @@ class CertificateKeeper : public BrokerListener {
   void Shutdown();
 
  private:
-  CertificateKeeper(BrokerSession& broker, Certificates& certificates, const Options& options);
+  CertificateKeeper(BrokerSession& broker, Certificates& certificates, const protocol::Clock& clock,
+                    const Options& options);
   void Work();
   absl::Status Round();
+  // Until the next round after one that went well.
+  int64_t PauseMs();
 
   BrokerSession& broker_;
   Certificates& certificates_;
+  const protocol::Clock& clock_;
   const Options options_;
 
   std::mutex mutex_;

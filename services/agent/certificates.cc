@@ -1,5 +1,6 @@
 #include "services/agent/certificates.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -128,6 +129,18 @@ absl::Status Certificates::RenewIfDue() {
   if (!list.ok()) return list.status();
   if (list->RevokedAt(own->signing).has_value()) return absl::OkStatus();
   return Request().status();
+}
+
+absl::Time Certificates::NextStep() {
+  absl::Time next = absl::InfiniteFuture();
+  const absl::StatusOr<UserCertificates> own = store_.Own();
+  if (own.ok()) next = std::min(RenewalTime(own->signing), RenewalTime(own->encryption));
+  const absl::StatusOr<crypto::RevocationList> list = store_.RevocationList();
+  if (list.ok()) {
+    // The broker has made its next one when half of the time is left.
+    next = std::min(next, list->next_update() - (list->next_update() - list->this_update()) / 4);
+  }
+  return next;
 }
 
 absl::Status Certificates::Announce(const std::string& address) {

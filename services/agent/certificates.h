@@ -50,6 +50,8 @@ class Certificates {
   absl::Status Refresh();
   // Asks for a new pair when it is time. Ok also when there is none to renew.
   absl::Status RenewIfDue();
+  // When the first of certificates and list wants to be renewed; infinitely late without either.
+  absl::Time NextStep();
 
   // Empty: nowhere any more. The broker forgets it when the link ends.
   absl::Status Announce(const std::string& address);

@@ -71,7 +71,9 @@ grpc::ServerUnaryReactor* CertificatesService::Request(grpc::CallbackServerConte
                                                        v1::CertificatesReply* reply) {
   return RunUnaryCall(context, calls_, [this, reply] {
     const absl::Status requested = certificates_.Request().status();
-    return requested.ok() ? Fill(reply) : requested;
+    if (!requested.ok()) return requested;
+    keeper_.RoundSoon();
+    return Fill(reply);
   });
 }
 

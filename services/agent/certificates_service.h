@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "proto/agent_certificates.grpc.pb.h"
 #include "protocol/clock.h"
+#include "services/agent/certificate_keeper.h"
 #include "services/agent/certificates.h"
 #include "services/common/worker_pool.h"
 
@@ -15,8 +16,9 @@ namespace blindcart::agent {
 
 class CertificatesService final : public v1::AgentCertificates::CallbackService {
  public:
-  CertificatesService(Certificates& certificates, const protocol::Clock& clock, Executor& calls)
-      : certificates_(certificates), clock_(clock), calls_(calls) {}
+  CertificatesService(Certificates& certificates, CertificateKeeper& keeper,
+                      const protocol::Clock& clock, Executor& calls)
+      : certificates_(certificates), keeper_(keeper), clock_(clock), calls_(calls) {}
 
   grpc::ServerUnaryReactor* Request(grpc::CallbackServerContext* context,
                                     const v1::RequestCertificatesRequest* request,
@@ -32,6 +34,7 @@ class CertificatesService final : public v1::AgentCertificates::CallbackService 
   absl::Status Fill(v1::CertificatesReply* reply);
 
   Certificates& certificates_;
+  CertificateKeeper& keeper_;
   const protocol::Clock& clock_;
   Executor& calls_;
 };

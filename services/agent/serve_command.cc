@@ -166,9 +166,9 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   status = PinAuthorityOf(card->card, certificate_store);
   if (!status.ok()) return status;
   Certificates certificates(agent.broker(), certificate_store, *identity, *peer->clock);
-  const std::shared_ptr<CertificateKeeper> keeper =
-      CertificateKeeper::Start(agent.broker(), certificates, CertificateKeeper::Options());
-  CertificatesService certificates_service(certificates, *peer->clock, calls);
+  const std::shared_ptr<CertificateKeeper> keeper = CertificateKeeper::Start(
+      agent.broker(), certificates, *peer->clock, CertificateKeeper::Options());
+  CertificatesService certificates_service(certificates, *keeper, *peer->clock, calls);
   PeerPart peers({&*identity, database->get(), &agent.broker(), &certificate_store, &scheduler,
                   paths.received_dir});
 

@@ -171,33 +171,45 @@ absl::Status Certificates::Revoke(int64_t customer_id, Answer answer) {
 absl::Status Certificates::FetchRevocationList(Answer answer) {
   v1::CertificateResult result;
   v1::FetchRevocationListResult& list = *result.mutable_revocation_list();
-  if (authority_ != nullptr) {
-    list.set_authority_certificate(authority_->certificate().der());
+  if (authority_ == nullptr) {
+    answer(std::move(result));
+    return absl::OkStatus();
+  }
+  list.set_authority_certificate(authority_->certificate().der());
+  if (list_looked_at_) {
     const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
       absl::StatusOr<storage::StoredRevocationList> stored =
           transaction.certificates().GetRevocationList();
-      if (absl::IsNotFound(stored.status())) return absl::OkStatus();
       if (stored.ok()) list.set_revocation_list(stored->der);
       return stored.status();
     });
     if (!read.ok()) return read;
-    if (list.revocation_list().empty()) {
-      // A broker that has just been made.
-      return Commit(
-          [this](storage::Transaction& transaction, v1::CertificateResult& made) {
-            const absl::StatusOr<storage::StoredRevocationList> stored = MakeRevocationList(
-                transaction, *authority_, clock_.NowUnixMs(), options_.revocation_list_lifetime_ms);
-            if (!stored.ok()) return stored.status();
-            made.mutable_revocation_list()->set_revocation_list(stored->der);
-            made.mutable_revocation_list()->set_authority_certificate(
-                authority_->certificate().der());
-            return absl::OkStatus();
-          },
-          std::move(answer));
-    }
+    answer(std::move(result));
+    return absl::OkStatus();
   }
-  answer(std::move(result));
-  return absl::OkStatus();
+  // Before the first Sweep there may be none, or that of another authority.
+  return Commit(
+      [this](storage::Transaction& transaction, v1::CertificateResult& current) -> absl::Status {
+        const absl::Status made = MakeListIfDue(transaction);
+        if (!made.ok()) return made;
+        absl::StatusOr<storage::StoredRevocationList> stored =
+            transaction.certificates().GetRevocationList();
+        if (!stored.ok()) return stored.status();
+        current.mutable_revocation_list()->set_revocation_list(std::move(stored->der));
+        current.mutable_revocation_list()->set_authority_certificate(
+            authority_->certificate().der());
+        return absl::OkStatus();
+      },
+      std::move(answer));
+}
+
+absl::Status Certificates::MakeListIfDue(storage::Transaction& transaction) {
+  const int64_t now_ms = clock_.NowUnixMs();
+  const absl::StatusOr<bool> due = IsRevocationListDue(
+      transaction, authority_->certificate(), now_ms, options_.revocation_list_lifetime_ms);
+  if (!due.ok() || !*due) return due.status();
+  return MakeRevocationList(transaction, *authority_, now_ms, options_.revocation_list_lifetime_ms)
+      .status();
 }
 
 absl::Status Certificates::Announce(int64_t customer_id, LinkId link_id,
@@ -273,22 +285,25 @@ void Certificates::Sweep() {
   bool due = false;
   const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
     const absl::StatusOr<bool> is_due =
-        IsRevocationListDue(transaction, clock_.NowUnixMs(), options_.revocation_list_lifetime_ms);
+        IsRevocationListDue(transaction, authority_->certificate(), clock_.NowUnixMs(),
+                            options_.revocation_list_lifetime_ms);
     due = is_due.ok() && *is_due;
     return is_due.status();
   });
   if (!read.ok()) {
     LogWarning("certificates.sweep_failed", {{"code", static_cast<int>(read.code())}});
+    return done();
   }
-  if (!due) return done();
+  if (!due) {
+    list_looked_at_ = true;
+    return done();
+  }
   const absl::Status submitted = commits_.Submit(
-      [this](storage::Transaction& transaction) {
-        return MakeRevocationList(transaction, *authority_, clock_.NowUnixMs(),
-                                  options_.revocation_list_lifetime_ms)
-            .status();
-      },
-      [done](absl::Status status) {
-        if (!status.ok()) {
+      [this](storage::Transaction& transaction) { return MakeListIfDue(transaction); },
+      [this, done](absl::Status status) {
+        if (status.ok()) {
+          list_looked_at_ = true;
+        } else {
           LogError("certificates.list_failed", {{"code", static_cast<int>(status.code())}});
         }
         done();

@@ -16,6 +16,7 @@
 #ifndef BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
 #define BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -39,7 +40,7 @@ namespace blindcart::broker {
 class Certificates {
  public:
   static constexpr size_t kMaxAddressBytes = 261;  // A DNS name, a colon and a port.
-  static constexpr int64_t kSweepIntervalMs = 2'000;
+  static constexpr int64_t kSweepIntervalMs = 3'000;
 
   struct Options {
     int64_t lifetime_ms = 0;  // Of a customer's certificate.
@@ -80,6 +81,7 @@ class Certificates {
 
   absl::Status IssuePair(storage::Transaction& transaction, const storage::Customer& customer,
                          int64_t now_ms, v1::RequestCertificateResult* result);
+  absl::Status MakeListIfDue(storage::Transaction& transaction);
   // Runs `job`, which fills its argument in, and answers once that is durable.
   absl::Status Commit(
       std::function<absl::Status(storage::Transaction&, v1::CertificateResult&)> job,
@@ -91,6 +93,9 @@ class Certificates {
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
+
+  // The stored list is this authority's.
+  std::atomic<bool> list_looked_at_{false};
 
   std::mutex mutex_;
   // The rest is used under mutex_.

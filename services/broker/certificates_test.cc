@@ -199,6 +199,7 @@ TEST_F(CertificatesTest, ListIsRenewedInTimeAndAfterTheOperatorsRevocation) {
   Request(*alice, kAlice, alice_);
   const crypto::RevocationList first = List(*alice);
   EXPECT_EQ(first.next_update(), Now() + absl::Hours(24 * 7));
+  broker_->Sweep();
   // As `broker revoke` does beside the broker that serves.
   ASSERT_TRUE(store_
                   ->Write([&](storage::Transaction& transaction) {

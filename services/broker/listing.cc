@@ -152,6 +152,22 @@ absl::StatusOr<v1::BrokerListing> ListStore(storage::Store& store, const Listing
           }
           return merchant.id;
         });
+    if (!status.ok()) return status;
+    if (parts.certificates) {
+      status = ForEach(
+          int64_t{0},
+          [&](int64_t after) { return transaction.certificates().List(after, kRowsPerRead); },
+          [&](const storage::IssuedCertificate& certificate) {
+            v1::BrokerListing::Certificate* row = listing.add_certificates();
+            row->set_serial_hex(crypto::HexEncode(certificate.serial));
+            row->set_customer(names_of_customers[certificate.customer_id]);
+            row->set_kind(std::string(storage::CertificateKindName(certificate.kind)));
+            row->set_issued_at_ms(certificate.issued_at_ms);
+            row->set_expires_at_ms(certificate.expires_at_ms);
+            row->set_revoked_at_ms(certificate.revoked_at_ms);
+            return certificate.certificate_id;
+          });
+    }
     if (!status.ok() || !parts.orders) return status;
     return ForEach(
         std::string(),
@@ -201,7 +217,8 @@ v1::BrokerAudit ToMessage(const ledger::AuditReport& report) {
 }
 
 std::string ToText(const v1::BrokerListing& listing, const ListingParts& parts) {
-  const bool headings = parts.customers + parts.merchants + parts.orders + parts.accounts > 1;
+  const bool headings =
+      parts.customers + parts.merchants + parts.orders + parts.accounts + parts.certificates > 1;
   std::vector<std::string> tables;
   const auto add = [&](const char* heading, const std::vector<Row>& rows) {
     tables.push_back(Table(headings ? heading : "", rows));
@@ -239,6 +256,15 @@ std::string ToText(const v1::BrokerListing& listing, const ListingParts& parts) 
       rows.push_back({row.number(), row.kind(), Amount(row.balance_minor(), row.currency())});
     }
     add("Accounts", rows);
+  }
+  if (parts.certificates) {
+    std::vector<Row> rows = {{"SERIAL", "CUSTOMER", "KIND", "ISSUED", "EXPIRES", "REVOKED"}};
+    for (const auto& row : listing.certificates()) {
+      rows.push_back({ShortId(row.serial_hex()), row.customer(), row.kind(),
+                      Time(row.issued_at_ms()), Time(row.expires_at_ms()),
+                      Time(row.revoked_at_ms())});
+    }
+    add("Certificates", rows);
   }
   return absl::StrJoin(tables, "\n");
 }

@@ -21,6 +21,7 @@ struct ListingParts {
   bool merchants = false;
   bool orders = false;
   bool accounts = false;
+  bool certificates = false;
 };
 
 absl::StatusOr<v1::BrokerListing> ListStore(storage::Store& store, const ListingParts& parts);

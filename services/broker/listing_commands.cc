@@ -35,7 +35,7 @@ absl::Status List(const ListOptions& options) {
     return options.what == "all" || options.what == part;
   };
   const ListingParts parts = {wanted("customers"), wanted("merchants"), wanted("orders"),
-                              wanted("accounts")};
+                              wanted("accounts"), wanted("certificates")};
   const absl::StatusOr<v1::BrokerListing> listing = ListStore(*broker->store, parts);
   if (!listing.ok()) return listing.status();
   if (options.json) return PrintJson(*listing);
@@ -68,8 +68,11 @@ void AddListingCommands(CLI::App& app, Run* run) {
   CLI::App* list_command =
       app.add_subcommand("list", "List what the broker knows; also while it serves");
   AddDataDirFlag(*list_command, &list->data_dir);
-  list_command->add_option("what", list->what, "customers, merchants, orders, accounts or all")
-      ->check(CLI::IsMember({"customers", "merchants", "orders", "accounts", "all"}))
+  list_command
+      ->add_option("what", list->what,
+                   "customers, merchants, orders, accounts, certificates or all")
+      ->check(
+          CLI::IsMember({"customers", "merchants", "orders", "accounts", "certificates", "all"}))
       ->capture_default_str();
   list_command->add_flag("--json", list->json, "One JSON document");
   list_command->footer("Examples:\n  broker list\n  broker list orders --json");

@@ -14,7 +14,7 @@ using ::testing::Not;
 
 class ListingTest : public BrokerFixture {
  protected:
-  static constexpr ListingParts kAll = {true, true, true, true};
+  static constexpr ListingParts kAll = {true, true, true, true, true};
 };
 
 TEST_F(ListingTest, ShowsEveryPartInTablesAndJson) {

@@ -22,6 +22,7 @@ int main(int argc, char** argv) {
   blindcart::broker::AddEnrolmentCommands(app, &run);
   blindcart::broker::AddListingCommands(app, &run);
   blindcart::broker::AddMigrateCommand(app, &run);
+  blindcart::broker::AddCertificateCommands(app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -31,7 +31,8 @@ absl::StatusOr<int> RevokeAll(storage::Transaction& transaction, int64_t custome
   return revoked;
 }
 
-absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction, int64_t now_ms,
+absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
+                                         const crypto::Certificate& authority, int64_t now_ms,
                                          int64_t lifetime_ms) {
   const absl::StatusOr<storage::StoredRevocationList> list =
       transaction.certificates().GetRevocationList();
@@ -39,7 +40,12 @@ absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction, int6
   if (!list.ok()) return list.status();
   const absl::StatusOr<int64_t> last = transaction.certificates().LastRevocationId();
   if (!last.ok()) return last.status();
-  return *last > list->last_revocation_id || list->next_update_ms - now_ms < lifetime_ms / 2;
+  if (*last > list->last_revocation_id || list->next_update_ms - now_ms < lifetime_ms / 2) {
+    return true;
+  }
+  // The operator may have begun a new authority.
+  const absl::StatusOr<crypto::RevocationList> parsed = crypto::RevocationList::Parse(list->der);
+  return !parsed.ok() || !parsed->IsSignedBy(authority);
 }
 
 absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "crypto/certificate.h"
 #include "crypto/certificate_authority.h"
 #include "services/storage/store.h"
 
@@ -18,9 +19,10 @@ namespace blindcart::broker {
 absl::StatusOr<int> RevokeAll(storage::Transaction& transaction, int64_t customer_id,
                               int64_t now_ms);
 
-// Whether there is no revocation list, or one that lacks a revocation, or that has less than half of
-// its lifetime left.
-absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction, int64_t now_ms,
+// Whether there is no revocation list, or one of another authority, or one that lacks a revocation or
+// has less than half of its lifetime left.
+absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
+                                         const crypto::Certificate& authority, int64_t now_ms,
                                          int64_t lifetime_ms);
 
 // Signs and stores the next list, which is good for `lifetime_ms`, and returns it. Certificates that
