@@ -134,6 +134,9 @@ class PostgresStore : public Store {
     const absl::Status checked = Try(Purpose::kRead, [&](PostgresConnection& connection) {
       findings.clear();
       return connection.InSnapshot([&]() -> absl::Status {
+        // Reads whole tables.
+        const absl::Status unhurried = connection.Prepare("SET LOCAL statement_timeout = 0").Run();
+        if (!unhurried.ok()) return unhurried;
         for (const PostgresReference& reference : PostgresReferences()) {
           PostgresStatement query = connection.Prepare(
               absl::StrCat("SELECT COUNT(*) FROM ", reference.table, " AS a LEFT JOIN ",
