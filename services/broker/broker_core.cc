@@ -169,7 +169,6 @@ void BrokerCore::Sweep() {
   notices_.Sweep();
   goods_.Sweep();
   mail_.Sweep();
-  certificates_.Sweep();
   notary_.Sweep();
 }
 

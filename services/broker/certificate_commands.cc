@@ -50,7 +50,7 @@ absl::Status Revoke(const RevokeOptions& options) {
   if (!written.ok()) return written;
   std::cout << "Revoked " << revoked << " certificate(s) of " << options.username << ".\n";
   if (revoked > 0) {
-    std::cout << "The broker names them in its revocation list within seconds while it serves, or "
+    std::cout << "The broker names them in its revocation list at once while it serves, or "
                  "with: broker crl\n";
   }
   return absl::OkStatus();

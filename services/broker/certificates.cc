@@ -176,18 +176,25 @@ absl::Status Certificates::FetchRevocationList(Answer answer) {
     return absl::OkStatus();
   }
   list.set_authority_certificate(authority_->certificate().der());
-  if (list_looked_at_) {
-    const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
-      absl::StatusOr<storage::StoredRevocationList> stored =
-          transaction.certificates().GetRevocationList();
-      if (stored.ok()) list.set_revocation_list(stored->der);
-      return stored.status();
-    });
-    if (!read.ok()) return read;
+  // The operator may have revoked somebody a moment ago: whoever asks now learns of it now.
+  bool due = false;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) -> absl::Status {
+    const absl::StatusOr<bool> is_due =
+        IsRevocationListDue(transaction, authority_->certificate(), clock_.NowUnixMs(),
+                            options_.revocation_list_lifetime_ms);
+    if (!is_due.ok()) return is_due.status();
+    due = *is_due;
+    if (due) return absl::OkStatus();
+    absl::StatusOr<storage::StoredRevocationList> stored =
+        transaction.certificates().GetRevocationList();
+    if (stored.ok()) list.set_revocation_list(std::move(stored->der));
+    return stored.status();
+  });
+  if (!read.ok()) return read;
+  if (!due) {
     answer(std::move(result));
     return absl::OkStatus();
   }
-  // Before the first Sweep there may be none, or that of another authority.
   return Commit(
       [this](storage::Transaction& transaction, v1::CertificateResult& current) -> absl::Status {
         const absl::Status made = MakeListIfDue(transaction);
@@ -267,48 +274,6 @@ absl::Status Certificates::FindPeer(const v1::FindPeerCall& call, const Answer& 
   }
   answer(std::move(result));
   return absl::OkStatus();
-}
-
-void Certificates::Sweep() {
-  if (authority_ == nullptr) return;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const int64_t now_ms = clock_.NowMonotonicMs();
-    if (making_list_ || (last_sweep_ms_ != 0 && now_ms - last_sweep_ms_ < kSweepIntervalMs)) return;
-    last_sweep_ms_ = now_ms;
-    making_list_ = true;
-  }
-  const auto done = [this] {
-    std::lock_guard<std::mutex> lock(mutex_);
-    making_list_ = false;
-  };
-  bool due = false;
-  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
-    const absl::StatusOr<bool> is_due =
-        IsRevocationListDue(transaction, authority_->certificate(), clock_.NowUnixMs(),
-                            options_.revocation_list_lifetime_ms);
-    due = is_due.ok() && *is_due;
-    return is_due.status();
-  });
-  if (!read.ok()) {
-    LogWarning("certificates.sweep_failed", {{"code", static_cast<int>(read.code())}});
-    return done();
-  }
-  if (!due) {
-    list_looked_at_ = true;
-    return done();
-  }
-  const absl::Status submitted = commits_.Submit(
-      [this](storage::Transaction& transaction) { return MakeListIfDue(transaction); },
-      [this, done](absl::Status status) {
-        if (status.ok()) {
-          list_looked_at_ = true;
-        } else {
-          LogError("certificates.list_failed", {{"code", static_cast<int>(status.code())}});
-        }
-        done();
-      });
-  if (!submitted.ok()) done();
 }
 
 }  // namespace blindcart::broker

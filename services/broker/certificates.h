@@ -16,7 +16,6 @@
 #ifndef BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
 #define BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -40,7 +39,6 @@ namespace blindcart::broker {
 class Certificates {
  public:
   static constexpr size_t kMaxAddressBytes = 261;  // A DNS name, a colon and a port.
-  static constexpr int64_t kSweepIntervalMs = 3'000;
 
   struct Options {
     int64_t lifetime_ms = 0;  // Of a customer's certificate.
@@ -62,9 +60,6 @@ class Certificates {
                       Answer answer);
   // The link has ended: what was announced over it is so no more.
   void RemoveLink(int64_t customer_id, LinkId link_id);
-
-  // Makes the next revocation list when it is due: in time, and after what another process revoked.
-  void Sweep();
 
  private:
   struct Listener {
@@ -94,14 +89,8 @@ class Certificates {
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
 
-  // The stored list is this authority's.
-  std::atomic<bool> list_looked_at_{false};
-
   std::mutex mutex_;
-  // The rest is used under mutex_.
-  absl::flat_hash_map<int64_t, Listener> listeners_;  // By customer.
-  int64_t last_sweep_ms_ = 0;                         // Monotonic; 0: never.
-  bool making_list_ = false;
+  absl::flat_hash_map<int64_t, Listener> listeners_;  // By customer; under mutex_.
 };
 
 }  // namespace blindcart::broker

@@ -59,7 +59,8 @@ class PeerMitmTest : public ::testing::Test {
   // The texts that `user` received, in order.
   static std::vector<std::string> Received(const std::string& user) {
     std::vector<std::string> texts;
-    for (const json& text : shopping().Ask(user, {"peer", "inbox"})["texts"]) {
+    const json inbox = shopping().Ask(user, {"peer", "inbox"});
+    for (const json& text : inbox["texts"]) {
       if (text["outgoing"] == false) texts.push_back(text["text"]);
     }
     return texts;
@@ -74,7 +75,8 @@ class PeerMitmTest : public ::testing::Test {
       const std::string other = user == std::string("alice") ? "bob" : "alice";
       std::vector<std::string> received = Received(user);
       std::vector<std::string> said;
-      for (const json& text : shopping().Ask(other, {"peer", "inbox"})["texts"]) {
+      const json inbox = shopping().Ask(other, {"peer", "inbox"});
+      for (const json& text : inbox["texts"]) {
         if (text["outgoing"] == true) said.push_back(text["text"]);
       }
       std::sort(received.begin(), received.end());
