@@ -95,12 +95,11 @@ absl::Status Post(Transaction& transaction, const Transfer& transfer,
     if (!absl::IsNotFound(earlier.status())) return earlier.status();
   }
 
-  std::vector<Account> accounts;
-  for (const Movement& movement : movements) {
-    absl::StatusOr<Account> account = transaction.accounts().Get(movement.account_id);
-    if (!account.ok()) return account.status();
-    accounts.push_back(*std::move(account));
-  }
+  std::vector<int64_t> ids;
+  for (const Movement& movement : movements) ids.push_back(movement.account_id);
+  absl::StatusOr<std::vector<Account>> found = transaction.accounts().GetAll(ids);
+  if (!found.ok()) return found.status();
+  const std::vector<Account>& accounts = *found;
   for (size_t i = 0; i < movements.size(); ++i) {
     if (movements[i].kind != AccountKind::kInvalid && accounts[i].kind != movements[i].kind) {
       return absl::InvalidArgumentError("an account is not of the kind that this transfer needs");
@@ -119,11 +118,12 @@ absl::Status Post(Transaction& transaction, const Transfer& transfer,
     }
   }
   std::vector<Entry> entries;
+  std::vector<storage::AccountBalance> balances;
   for (size_t i = 0; i < movements.size(); ++i) {
     absl::StatusOr<int64_t> balance =
         CheckedAdd(accounts[i].balance_minor, movements[i].amount_minor);
     if (!balance.ok()) return balance.status();
-    accounts[i].balance_minor = *balance;
+    balances.push_back({accounts[i].id, *balance});
     Entry entry;
     entry.account_id = movements[i].account_id;
     entry.amount_minor = movements[i].amount_minor;
@@ -132,11 +132,7 @@ absl::Status Post(Transaction& transaction, const Transfer& transfer,
 
   absl::Status inserted = transaction.transfers().Insert(transfer, entries);
   if (!inserted.ok()) return inserted;
-  for (const Account& account : accounts) {
-    absl::Status set = transaction.accounts().SetBalance(account.id, account.balance_minor);
-    if (!set.ok()) return set;
-  }
-  return absl::OkStatus();
+  return transaction.accounts().SetBalances(balances);
 }
 
 // Money between the outside and an account.

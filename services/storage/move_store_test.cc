@@ -85,7 +85,7 @@ class MoveStoreTest : public ::testing::Test {
       to.account_id = world_.customer_account;
       to.amount_minor = INT64_MAX;
       run(t.transfers().Insert(deposit, {from, to}));
-      run(t.accounts().SetBalance(world_.external_account, INT64_MIN + 1));
+      run(t.accounts().SetBalances({{world_.external_account, INT64_MIN + 1}}));
       run(t.accounts().SetPinState(world_.customer_account, 2, 99));
       RequestAnswer answer;
       answer.customer_id = world_.customer;
@@ -236,8 +236,9 @@ TEST_F(MoveStoreTest, MovesEverythingAndClosesTheFile) {
 
   // A broker that still has the file open takes no more money, and neither does a new one.
   EXPECT_TRUE(absl::IsInvalidArgument(AddAccount(*source_, "C-9")));
-  EXPECT_TRUE(absl::IsInvalidArgument(source_->Write(
-      [&](Transaction& t) { return t.accounts().SetBalance(world_.customer_account, 5); })));
+  EXPECT_TRUE(absl::IsInvalidArgument(source_->Write([&](Transaction& t) {
+    return t.accounts().SetBalances({{world_.customer_account, 5}});
+  })));
   EXPECT_TRUE(
       source_->Read([](Transaction& t) { return t.meta().Get(kMovedMetaKey).status(); }).ok());
 }

@@ -33,9 +33,9 @@ class PostgresAccounts : public SqlAccounts<PostgresConnection> {
   explicit PostgresAccounts(PostgresConnection& connection)
       : SqlAccounts(connection), connection_(connection) {}
 
-  absl::Status SetBalance(int64_t id, int64_t balance_minor) override {
-    changed_.insert(id);
-    return SqlAccounts::SetBalance(id, balance_minor);
+  absl::Status SetBalances(absl::Span<const AccountBalance> balances) override {
+    for (const AccountBalance& balance : balances) changed_.insert(balance.id);
+    return SqlAccounts::SetBalances(balances);
   }
 
   absl::Status SetPinState(int64_t id, int64_t failures, int64_t blocked_until_ms) override {

@@ -7,7 +7,9 @@
 #ifndef SERVICES_STORAGE_SQL_GROUPS_H_
 #define SERVICES_STORAGE_SQL_GROUPS_H_
 
+#include <algorithm>
 #include <cstdint>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <vector>
@@ -48,6 +50,21 @@ class SqlAccounts : public Accounts {
     return ReadOne<Account>(query, "account");
   }
 
+  absl::StatusOr<std::vector<Account>> GetAll(absl::Span<const int64_t> ids) override {
+    std::vector<Account> accounts;
+    for (; !ids.empty(); ids.remove_prefix(std::min(ids.size(), kRowsPerStatement))) {
+      const absl::Span<const int64_t> some = ids.subspan(0, kRowsPerStatement);
+      auto query = database_.Prepare(absl::StrCat("SELECT * FROM accounts WHERE id IN (",
+                                                  Repeat("?", some.size(), ", "), ") ORDER BY id"));
+      for (const int64_t id : some) query.BindInt64(id);
+      absl::StatusOr<std::vector<Account>> found = ReadAll<Account>(query);
+      if (!found.ok()) return found.status();
+      if (found->size() != some.size()) return absl::NotFoundError("no such account");
+      std::move(found->begin(), found->end(), std::back_inserter(accounts));
+    }
+    return accounts;
+  }
+
   absl::StatusOr<Account> FindByNumber(absl::string_view number) override {
     auto query = database_.Prepare("SELECT * FROM accounts WHERE number = ?");
     query.BindText(number);
@@ -66,10 +83,25 @@ class SqlAccounts : public Accounts {
     return ReadOne<Account>(query, "account");
   }
 
-  absl::Status SetBalance(int64_t id, int64_t balance_minor) override {
-    auto update = database_.Prepare("UPDATE accounts SET balance_minor = ? WHERE id = ?");
-    update.BindInt64(balance_minor).BindInt64(id);
-    return UpdateOne(database_, update, "account");
+  absl::Status SetBalances(absl::Span<const AccountBalance> balances) override {
+    for (; !balances.empty();
+         balances.remove_prefix(std::min(balances.size(), kRowsPerStatement))) {
+      const absl::Span<const AccountBalance> some = balances.subspan(0, kRowsPerStatement);
+      auto update = database_.Prepare(
+          absl::StrCat("UPDATE accounts SET balance_minor = CASE id",
+                       Repeat(" WHEN ? THEN CAST(? AS BIGINT)", some.size(), ""),
+                       " END WHERE id IN (", Repeat("?", some.size(), ", "), ")"));
+      for (const AccountBalance& balance : some) {
+        update.BindInt64(balance.id).BindInt64(balance.balance_minor);
+      }
+      for (const AccountBalance& balance : some) update.BindInt64(balance.id);
+      const absl::Status status = update.Run();
+      if (!status.ok()) return status;
+      if (database_.changes() != static_cast<int64_t>(some.size())) {
+        return absl::NotFoundError("no such account");
+      }
+    }
+    return absl::OkStatus();
   }
 
   absl::Status SetPinState(int64_t id, int64_t failures, int64_t blocked_until_ms) override {
@@ -310,16 +342,21 @@ class SqlTransfers : public Transfers {
     absl::Status status =
         InsertNew(database_, insert.BindInt64(transfer.created_at_ms), "transfer");
     if (!status.ok()) return status;
-    auto insert_entry = database_.Prepare(
-        "INSERT INTO entries (transfer_id, account_id, amount_minor) VALUES (?, ?, ?)"
-        " ON CONFLICT DO NOTHING");
-    for (const Entry& entry : entries) {
-      insert_entry.Reset();
-      insert_entry.BindBlob(transfer.transfer_id)
-          .BindInt64(entry.account_id)
-          .BindInt64(entry.amount_minor);
-      status = InsertNew(database_, insert_entry, "entry");
+    for (; !entries.empty(); entries.remove_prefix(std::min(entries.size(), kRowsPerStatement))) {
+      const absl::Span<const Entry> some = entries.subspan(0, kRowsPerStatement);
+      auto insert_entries = database_.Prepare(
+          absl::StrCat("INSERT INTO entries (transfer_id, account_id, amount_minor) VALUES ",
+                       Repeat("(?, ?, ?)", some.size(), ", "), " ON CONFLICT DO NOTHING"));
+      for (const Entry& entry : some) {
+        insert_entries.BindBlob(transfer.transfer_id)
+            .BindInt64(entry.account_id)
+            .BindInt64(entry.amount_minor);
+      }
+      status = insert_entries.Run();
       if (!status.ok()) return status;
+      if (database_.changes() != static_cast<int64_t>(some.size())) {
+        return absl::AlreadyExistsError("there is such an entry already");
+      }
     }
     return absl::OkStatus();
   }

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "services/storage/store.h"
 
@@ -166,6 +167,14 @@ absl::StatusOr<std::vector<Row>> ReadPage(Statement& query, int64_t limit) {
   if (limit <= 0) return absl::InvalidArgumentError("a page needs a limit above zero");
   query.BindInt64(limit);
   return ReadAll<Row>(query);
+}
+
+// Statements over several rows take at most this many at once, so that few texts have to be prepared.
+constexpr size_t kRowsPerStatement = 4;
+
+// `text` `count` times, with `separator` between.
+inline std::string Repeat(absl::string_view text, size_t count, absl::string_view separator) {
+  return absl::StrJoin(std::vector<absl::string_view>(count, text), separator);
 }
 
 // Runs an UPDATE that addresses one row by its key.

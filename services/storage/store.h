@@ -88,6 +88,11 @@ struct Account {
   int64_t pin_blocked_until_ms = 0;
 };
 
+struct AccountBalance {
+  int64_t id = 0;
+  int64_t balance_minor = 0;
+};
+
 struct Customer {
   int64_t id = 0;
   std::string username;         // unique
@@ -252,11 +257,13 @@ class Accounts {
   // account only by a transfer.
   virtual absl::StatusOr<int64_t> Insert(const Account& account) = 0;
   virtual absl::StatusOr<Account> Get(int64_t id) = 0;
+  // In the order of `ids`, which differ and go up; kNotFound when one of them is missing.
+  virtual absl::StatusOr<std::vector<Account>> GetAll(absl::Span<const int64_t> ids) = 0;
   virtual absl::StatusOr<Account> FindByNumber(absl::string_view number) = 0;
   // The broker's or the external account of a currency.
   virtual absl::StatusOr<Account> FindSystem(AccountKind kind, absl::string_view currency) = 0;
-  // For the ledger alone, beside the entries that justify the change.
-  virtual absl::Status SetBalance(int64_t id, int64_t balance_minor) = 0;
+  // For the ledger alone, beside the entries that justify the changes. The accounts differ.
+  virtual absl::Status SetBalances(absl::Span<const AccountBalance> balances) = 0;
   virtual absl::Status SetPinState(int64_t id, int64_t failures, int64_t blocked_until_ms) = 0;
   // In id order, at most `limit` rows with an id above `after_id`.
   virtual absl::StatusOr<std::vector<Account>> List(int64_t after_id, int64_t limit) = 0;

@@ -198,10 +198,67 @@ TEST_P(StoreContractTest, ThereIsOneSystemAccountPerCurrencyAndKind) {
             absl::StatusCode::kInvalidArgument);
 }
 
+// More of them than one statement takes.
+TEST_P(StoreContractTest, ManyAccountsAtOnce) {
+  std::vector<int64_t> ids;
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_TRUE(WriteOne(*store_, [&](Transaction& t) {
+                  const auto id = t.accounts().Insert(
+                      SampleAccount(AccountKind::kCustomer, absl::StrCat("many-", i)));
+                  if (id.ok()) ids.push_back(*id);
+                  return id.status();
+                }).ok());
+  }
+  const auto balances = [&] {
+    std::vector<int64_t> found;
+    EXPECT_TRUE(store_
+                    ->Read([&](Transaction& t) {
+                      const auto accounts = t.accounts().GetAll(ids);
+                      if (!accounts.ok()) return accounts.status();
+                      found.clear();
+                      for (size_t i = 0; i < accounts->size(); ++i) {
+                        EXPECT_EQ((*accounts)[i].id, ids[i]);
+                        found.push_back((*accounts)[i].balance_minor);
+                      }
+                      return absl::OkStatus();
+                    })
+                    .ok());
+    return found;
+  };
+  const auto set = [&](std::vector<AccountBalance> wanted) {
+    return CodeOf(
+        WriteOne(*store_, [&](Transaction& t) { return t.accounts().SetBalances(wanted); }));
+  };
+  std::vector<AccountBalance> wanted;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    wanted.push_back({ids[i], static_cast<int64_t>(i) * 10 + INT32_MAX});
+  }
+  EXPECT_EQ(set(wanted), absl::StatusCode::kOk);
+  std::vector<int64_t> expected;
+  for (const AccountBalance& balance : wanted) expected.push_back(balance.balance_minor);
+  EXPECT_EQ(balances(), expected);
+
+  // One that is wrong or missing, and nothing has changed.
+  for (AccountBalance& balance : wanted) balance.balance_minor = 1;
+  wanted[6].balance_minor = -1;
+  EXPECT_EQ(set(wanted), absl::StatusCode::kInvalidArgument);
+  wanted[6] = {999, 1};
+  EXPECT_EQ(set(wanted), absl::StatusCode::kNotFound);
+  EXPECT_EQ(balances(), expected);
+  EXPECT_EQ(set({}), absl::StatusCode::kOk);
+  EXPECT_EQ(CodeOf(store_->Read([&](Transaction& t) {
+              return t.accounts().GetAll({ids[0], ids[1], 999}).status();
+            })),
+            absl::StatusCode::kNotFound);
+  ids.clear();
+  EXPECT_TRUE(balances().empty());
+}
+
 TEST_P(StoreContractTest, BalancesAndPinStatesChange) {
   auto set = [&](int64_t id, int64_t balance) {
-    return CodeOf(
-        WriteOne(*store_, [&](Transaction& t) { return t.accounts().SetBalance(id, balance); }));
+    return CodeOf(WriteOne(*store_, [&](Transaction& t) {
+      return t.accounts().SetBalances({{id, balance}});
+    }));
   };
   EXPECT_EQ(set(world_.customer_account, INT64_MAX), absl::StatusCode::kOk);
   EXPECT_EQ(set(world_.customer_account, -1), absl::StatusCode::kInvalidArgument);
