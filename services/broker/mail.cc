@@ -7,6 +7,7 @@
 #include "proto/customer.pb.h"
 #include "protocol/login_handshake.h"
 #include "protocol/mail_content.h"
+#include "protocol/mail_session.h"
 #include "protocol/refusal.h"
 #include "protocol/x3dh.h"
 #include "services/common/log.h"
@@ -267,12 +268,28 @@ void Mail::End(int64_t customer_id, size_t bytes) {
   if (--found->second == 0) under_way_.erase(found);
 }
 
+absl::Status Mail::CheckEnvelope(int64_t sender_id, absl::string_view sealed) {
+  const absl::StatusOr<v1::MailEnvelope> envelope = protocol::ParseEnvelope(sealed);
+  if (!envelope.ok()) return protocol::Refused();
+  if (!envelope->has_initial()) return absl::OkStatus();
+  bool own = false;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+    const absl::StatusOr<storage::Customer> sender = transaction.customers().Get(sender_id);
+    own = sender.ok() && sender->identity == envelope->initial().identity();
+    return sender.status();
+  });
+  if (!read.ok()) return read;
+  return own ? absl::OkStatus() : protocol::Refused();
+}
+
 absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answer) {
   if (call.message_id().size() != storage::kMessageIdBytes || call.sealed().empty() ||
       call.sealed().size() > protocol::kMaxSealedBytes ||
       !protocol::IsValidUsername(call.recipient())) {
     return protocol::Refused();
   }
+  const absl::Status outer = CheckEnvelope(customer_id, call.sealed());
+  if (!outer.ok()) return outer;
   const size_t bytes = call.sealed().size();
   if (!Begin(customer_id, bytes)) {
     answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));

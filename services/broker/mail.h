@@ -3,8 +3,8 @@
 // expires. A recipient who is connected gets new mail at once; all of it can be fetched again until it
 // is acknowledged.
 //
-// Checked before anything is stored: sizes, and that published keys are signed by the customer's
-// enrolled identity. A one-time pre-key is handed out once, and to one asker at most once in
+// Checked before anything is stored: sizes, that published keys are signed by the customer's enrolled
+// identity, and that an envelope has the form of one and names no other identity as its sender's. A one-time pre-key is handed out once, and to one asker at most once in
 // kPreKeyIntervalMs for each owner, so that nobody empties another's store of them; who asks too
 // often gets the keys without one. A message id is stored once. A mailbox holds a bounded number of
 // messages and bytes.
@@ -76,6 +76,9 @@ class Mail {
  private:
   absl::Status PublishKeys(int64_t customer_id, const v1::PublishKeysCall& call, Answer answer);
   absl::Status FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call, Answer answer);
+  // Of what is sealed, what the broker can see: its form, and that it begins a session only in its
+  // sender's own name. Otherwise one customer could have the other's agent believe in a changed key.
+  absl::Status CheckEnvelope(int64_t sender_id, absl::string_view sealed);
   absl::Status Send(int64_t customer_id, v1::SendMailCall call, Answer answer);
   absl::Status Fetch(int64_t customer_id, const v1::FetchMailCall& call, Answer answer);
   absl::Status Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCall& call, Answer answer);
