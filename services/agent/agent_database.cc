@@ -189,6 +189,39 @@ CREATE TABLE cash_requests (
   PRIMARY KEY (deposit, amount_minor)
 ) STRICT;
 )sql",
+    R"sql(
+-- Mail that is held back or only counted (services/agent/mail_guard.h).
+CREATE TABLE mail_dropped (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  UNIQUE (contact, message_id)
+) STRICT;
+
+CREATE TABLE mail_held (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  UNIQUE (contact, message_id)
+) STRICT;
+
+CREATE TABLE mail_rejected (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640),
+  UNIQUE (contact, fingerprint)
+) STRICT;
+
+CREATE TABLE mail_counted_notices (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  topic INTEGER NOT NULL,
+  message INTEGER NOT NULL,
+  count INTEGER NOT NULL CHECK (count > 0),
+  begun_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (contact, topic)
+) STRICT;
+)sql",
 };
 
 }  // namespace

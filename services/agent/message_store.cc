@@ -438,6 +438,16 @@ absl::Status MessageStore::SetBody(int64_t id, absl::string_view body) {
       .Run();
 }
 
+absl::StatusOr<bool> MessageStore::RenewNotice(int64_t id, absl::string_view body) {
+  const absl::Status renewed =
+      database_.Prepare("UPDATE messages SET body = ?, read = 0 WHERE id = ? AND kind = 3")
+          .BindBlob(body)
+          .BindInt64(id)
+          .Run();
+  if (!renewed.ok()) return renewed;
+  return database_.changes() > 0;
+}
+
 absl::StatusOr<int64_t> MessageStore::CountNotices(absl::string_view contact, int64_t since_ms) {
   SqliteStatement select = database_.Prepare(
       "SELECT count(*) FROM messages WHERE contact = ? AND kind = 3 AND stored_at_ms >= ?");

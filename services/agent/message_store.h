@@ -20,6 +20,7 @@
 #include "crypto/random.h"
 #include "crypto/secret_bytes.h"
 #include "crypto/x25519.h"
+#include "services/agent/mail_guard.h"
 #include "services/agent/message_types.h"
 #include "services/storage/sqlite.h"
 
@@ -33,6 +34,8 @@ class MessageStore {
   static constexpr int64_t kMaxOneTimePreKeys = 400;
 
   explicit MessageStore(storage::SqliteDatabase& database) : database_(database) {}
+
+  MailGuard guard() { return MailGuard(database_); }
 
   // ---- Own keys
 
@@ -121,6 +124,8 @@ class MessageStore {
   // A queued and unsealed kUnreadable for the contact, if there is one.
   absl::StatusOr<absl::optional<MessageRecord>> OpenUnreadable(absl::string_view contact);
   absl::Status SetBody(int64_t id, absl::string_view body);
+  // Other words for a notice, which is unread again. False when it is not there any more.
+  absl::StatusOr<bool> RenewNotice(int64_t id, absl::string_view body);
   // Notices about the contact since then.
   absl::StatusOr<int64_t> CountNotices(absl::string_view contact, int64_t since_ms);
 

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <chrono>
+#include <set>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
 #include "crypto/secret_bytes.h"
 #include "crypto/x25519.h"
 #include "proto/message.pb.h"
@@ -14,6 +16,7 @@
 #include "protocol/mail_session.h"
 #include "protocol/safety_number.h"
 #include "protocol/x3dh.h"
+#include "services/agent/mail_guard.h"
 #include "services/agent/message_store.h"
 #include "services/agent/narrator.h"
 #include "services/common/log.h"
@@ -37,13 +40,37 @@ int64_t MicrosecondsSince(std::chrono::steady_clock::time_point begin) {
       .count();
 }
 
-absl::Status IdentityChanged(absl::string_view username) {
+// Pinned identities were checked before they were kept.
+absl::StatusOr<PublicIdentity> KeptIdentity(absl::string_view serialized) {
+  absl::StatusOr<PublicIdentity> identity = PublicIdentity::Parse(serialized);
+  if (!identity.ok()) return absl::DataLossError("a contact in the agent's database is damaged");
+  return identity;
+}
+
+// What to do about an identity in place of the pinned one.
+std::string HowToDecide(absl::string_view username, const PublicIdentity& offered) {
+  return absl::StrCat("Compare safety numbers over another way (blindcart contacts verify ",
+                      username, "). If the new one is theirs: blindcart contacts accept ", username,
+                      " --fingerprint ", crypto::HexEncode(offered.fingerprint()),
+                      ". If not: blindcart contacts accept ", username, " --keep");
+}
+
+absl::Status IdentityChanged(absl::string_view username, absl::string_view offered_identity) {
+  const absl::StatusOr<PublicIdentity> offered = KeptIdentity(offered_identity);
+  if (!offered.ok()) return offered.status();
   return absl::FailedPreconditionError(absl::StrCat(
       "the identity of ", username,
       " has changed since you first met it. That is so after a new installation, and also when "
-      "somebody stands in between. Nothing was sent. Compare safety numbers over another way "
-      "(blindcart contacts verify ",
-      username, "), then: blindcart contacts accept ", username));
+      "somebody stands in between. Nothing was sent. ",
+      HowToDecide(username, *offered)));
+}
+
+absl::Status IdentityRejected(absl::string_view username, const PublicIdentity& rejected) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("the broker hands out for ", username,
+                   " the identity that you have rejected. Nothing was sent. If it is theirs after "
+                   "all: blindcart contacts accept ",
+                   username, " --fingerprint ", crypto::HexEncode(rejected.fingerprint())));
 }
 
 absl::Status Nonsense() {
@@ -70,19 +97,34 @@ std::string UnreadableThere(absl::string_view username, size_t count) {
                       "as undelivered; send again what still matters.");
 }
 
-std::string ChangedNotice(absl::string_view username) {
+std::string ChangedNotice(absl::string_view username, const PublicIdentity& offered) {
   return absl::StrCat(
       "The identity of ", username,
-      " has changed. Nothing is sent to the new one and nothing of it is read until you accept it: "
-      "compare safety numbers over another way (blindcart contacts verify ",
-      username, "), then: blindcart contacts accept ", username);
+      " has changed. Nothing is sent to the new one and nothing of it is read until "
+      "you decide. ",
+      HowToDecide(username, offered));
 }
 
-// Pinned identities were checked before they were kept.
-absl::StatusOr<PublicIdentity> KeptIdentity(absl::string_view serialized) {
-  absl::StatusOr<PublicIdentity> identity = PublicIdentity::Parse(serialized);
-  if (!identity.ok()) return absl::DataLossError("a contact in the agent's database is damaged");
-  return identity;
+std::string CountedNotice(absl::string_view username, MailGuard::Topic topic, int64_t count) {
+  const std::string messages =
+      count == 1 ? std::string("1 more message") : absl::StrCat(count, " more messages");
+  switch (topic) {
+    case MailGuard::Topic::kUnreadable:
+      return absl::StrCat(messages, " from ", username, " could not be read, beyond the ",
+                          Messenger::kMaxNoticesPerHour, " notices of an hour.");
+    case MailGuard::Topic::kChanged:
+      return absl::StrCat("The identity of ", username, " has changed ", count,
+                          " more times, beyond the ", Messenger::kMaxNoticesPerHour,
+                          " notices of an hour. Which one shows now: blindcart contacts verify ",
+                          username);
+    case MailGuard::Topic::kNotHeld:
+      return absl::StrCat(messages, " under a changed identity of ", username, " came than the ",
+                          Messenger::kMaxHeldPerContact,
+                          " that wait for you to decide about it, and went unread. To decide: "
+                          "blindcart contacts verify ",
+                          username);
+  }
+  return "";
 }
 
 bool ForPeople(const MessageRecord& message) { return message.kind != MessageKind::kUnreadable; }
@@ -104,14 +146,14 @@ struct Messenger::State {
     kRead,        // A message for people is in the database.
     kDone,        // Nothing to show: a duplicate, or too much of what cannot be read.
     kUnreadable,  // A notice is in the database, and an answer to the sender is queued.
-    kHeld,        // Stays with the broker until the user has decided about the identity.
+    kHeld,        // Stays with the broker for now.
   };
   // What one piece of mail brought, filled by its transaction.
   struct Arrival {
     std::vector<MessageRecord> shown;  // New messages and notices, and own ones that changed.
     bool new_contact = false;
-    std::string offered_identity;  // Set: the sender's identity is not the pinned one.
-    bool duplicate = false;        // Set: sealed by its sender, and taken in before.
+    absl::optional<PublicIdentity> offered;  // Set: the sender's identity is not the pinned one.
+    bool duplicate = false;                  // Set: sealed by its sender, and taken in before.
   };
 
   int64_t Now() const { return use.clock->NowUnixMs(); }
@@ -145,6 +187,7 @@ struct Messenger::State {
 
   absl::StatusOr<ContactRecord> Describe(const MessageStore::Contact& contact) const;
   absl::StatusOr<MessageRecord> Load(int64_t id);
+  absl::Status Decided(MessageStore& store, const std::string& username);
 
   // ---- Sending
   absl::Status SendQueued(const std::string& contact, int64_t watched, Sent* sent);
@@ -157,11 +200,22 @@ struct Messenger::State {
   absl::Status SealUnderNew(const std::string& own_name, const MessageRecord& message,
                             const protocol::PreKeyBundle& keys, Sent* sent, std::string* sealed);
   absl::Status OfferIdentity(MessageStore& store, MessageStore::Contact contact,
-                             const std::string& offered, std::vector<MessageRecord>* shown);
+                             const PublicIdentity& offered, std::vector<MessageRecord>* shown);
   absl::Status Leave(int64_t id, MessageState state);
+
+  // ---- Notices
+  absl::StatusOr<bool> RoomForNotice(MessageStore& store, const std::string& contact);
+  absl::StatusOr<int64_t> AddNotice(MessageStore& store, const std::string& contact,
+                                    const std::string& message_id, std::string body,
+                                    std::vector<MessageRecord>* shown);
+  absl::Status CountInNotice(MessageStore& store, const std::string& contact,
+                             MailGuard::Topic topic, int64_t not_before_ms,
+                             std::vector<MessageRecord>* shown);
 
   // ---- Receiving
   absl::StatusOr<Taken> Take(const v1::MailItem& item);
+  absl::StatusOr<bool> IsKnown(MessageStore& store, const v1::MailItem& item);
+  absl::StatusOr<Taken> HoldBack(const v1::MailItem& item, const PublicIdentity& offered);
   absl::Status Open(MessageStore& store, const std::string& own_name, const v1::MailItem& item,
                     Arrival* arrival);
   absl::StatusOr<std::string> OpenUnderKnown(MessageStore& store, const MessageStore::Session& kept,
@@ -221,7 +275,7 @@ absl::StatusOr<Messenger::Sent> Messenger::Send(const Outgoing& outgoing) {
     const auto contact = store.FindContact(outgoing.to);
     if (!contact.ok()) return contact.status();
     if (contact->has_value() && !(*contact)->offered_identity.empty()) {
-      return IdentityChanged(outgoing.to);
+      return IdentityChanged(outgoing.to, (*contact)->offered_identity);
     }
     if (outgoing.reply_to != 0) {
       const auto answered = store.Get(outgoing.reply_to);
@@ -384,7 +438,7 @@ absl::StatusOr<bool> Messenger::State::SealUnderKnown(const MessageRecord& messa
     const auto contact = store.FindContact(message.contact);
     if (!contact.ok()) return contact.status();
     if (contact->has_value() && !(*contact)->offered_identity.empty()) {
-      return IdentityChanged(message.contact);
+      return IdentityChanged(message.contact, (*contact)->offered_identity);
     }
     const auto kept = store.LatestSession(message.contact);
     if (!kept.ok()) return kept.status();
@@ -418,8 +472,12 @@ absl::Status Messenger::State::SealUnderNew(const std::string& own_name,
           {message.contact, keys.identity.Serialize(), /*verified=*/false, Now(), ""});
       if (!saved.ok()) return saved;
     } else if ((*pinned)->identity != keys.identity.Serialize()) {
+      const auto rejected =
+          store.guard().FindRejected(message.contact, keys.identity.fingerprint());
+      if (!rejected.ok()) return rejected.status();
+      if (rejected->has_value()) return IdentityRejected(message.contact, keys.identity);
       changed = true;
-      return OfferIdentity(store, **pinned, keys.identity.Serialize(), &shown);
+      return OfferIdentity(store, **pinned, keys.identity, &shown);
     }
     const absl::StatusOr<X25519KeyPair> identity_key = store.IdentityKey(*use.random);
     if (!identity_key.ok()) return identity_key.status();
@@ -433,7 +491,7 @@ absl::Status Messenger::State::SealUnderNew(const std::string& own_name,
   });
   if (!done.ok()) return done;
   Tell(shown);
-  if (changed) return IdentityChanged(message.contact);
+  if (changed) return IdentityChanged(message.contact, keys.identity.Serialize());
   Say(absl::StrCat("agreed on a fresh secret with the recipient by X3DH (",
                    keys.one_time_pre_key_id != 0 ? 4 : 3,
                    " X25519 exchanges), though it need not be online; session established"));
@@ -485,18 +543,42 @@ absl::Status Messenger::State::SealUnder(MessageStore& store, MailSession& sessi
 }
 
 absl::Status Messenger::State::OfferIdentity(MessageStore& store, MessageStore::Contact contact,
-                                             const std::string& offered,
+                                             const PublicIdentity& offered,
                                              std::vector<MessageRecord>* shown) {
-  if (contact.offered_identity == offered) return absl::OkStatus();
-  contact.offered_identity = offered;
+  if (contact.offered_identity == offered.Serialize()) return absl::OkStatus();
+  contact.offered_identity = offered.Serialize();
   const absl::Status saved = store.SaveContact(contact);
   if (!saved.ok()) return saved;
   Say("the identity is not the pinned one: nothing is accepted until the user decides");
+  const absl::StatusOr<bool> room = RoomForNotice(store, contact.username);
+  if (!room.ok()) return room.status();
+  if (!*room) {
+    return CountInNotice(store, contact.username, MailGuard::Topic::kChanged, Now() - kHourMs,
+                         shown);
+  }
+  return AddNotice(store, contact.username, use.random->Bytes(protocol::kMessageIdBytes),
+                   ChangedNotice(contact.username, offered), shown)
+      .status();
+}
+
+// ---- Notices
+
+// Whether another notice about the contact may be made within the hour.
+absl::StatusOr<bool> Messenger::State::RoomForNotice(MessageStore& store,
+                                                     const std::string& contact) {
+  const absl::StatusOr<int64_t> noticed = store.CountNotices(contact, Now() - kHourMs);
+  if (!noticed.ok()) return noticed.status();
+  return *noticed < kMaxNoticesPerHour;
+}
+
+absl::StatusOr<int64_t> Messenger::State::AddNotice(MessageStore& store, const std::string& contact,
+                                                    const std::string& message_id, std::string body,
+                                                    std::vector<MessageRecord>* shown) {
   MessageRecord notice;
-  notice.contact = contact.username;
-  notice.message_id = use.random->Bytes(protocol::kMessageIdBytes);
+  notice.contact = contact;
+  notice.message_id = message_id;
   notice.kind = MessageKind::kNotice;
-  notice.body = ChangedNotice(contact.username);
+  notice.body = std::move(body);
   notice.size_bytes = static_cast<int64_t>(notice.body.size());
   notice.sent_at_ms = Now();
   notice.stored_at_ms = notice.sent_at_ms;
@@ -504,7 +586,29 @@ absl::Status Messenger::State::OfferIdentity(MessageStore& store, MessageStore::
   if (!id.ok()) return id.status();
   notice.id = *id;
   shown->push_back(std::move(notice));
-  return absl::OkStatus();
+  return id;
+}
+
+// One more event, in a notice that says how many there were since it was begun; in a new one when that
+// was before `not_before_ms`, or the user has deleted it.
+absl::Status Messenger::State::CountInNotice(MessageStore& store, const std::string& contact,
+                                             MailGuard::Topic topic, int64_t not_before_ms,
+                                             std::vector<MessageRecord>* shown) {
+  const auto counted = store.guard().FindCounted(contact, topic);
+  if (!counted.ok()) return counted.status();
+  if (counted->has_value() && (*counted)->begun_at_ms >= not_before_ms) {
+    MailGuard::CountedNotice more = **counted;
+    ++more.count;
+    const absl::StatusOr<bool> renewed =
+        store.RenewNotice(more.message, CountedNotice(contact, topic, more.count));
+    if (!renewed.ok()) return renewed.status();
+    if (*renewed) return store.guard().SaveCounted(contact, topic, more);
+  }
+  const absl::StatusOr<int64_t> id =
+      AddNotice(store, contact, use.random->Bytes(protocol::kMessageIdBytes),
+                CountedNotice(contact, topic, 1), shown);
+  if (!id.ok()) return id.status();
+  return store.guard().SaveCounted(contact, topic, {*id, 1, Now()});
 }
 
 // ---- With the broker
@@ -584,6 +688,15 @@ absl::Status Messenger::Receive() {
   bool answer = false;
   bool taken_any = false;
   uint64_t after = 0;
+  int64_t last_held = 0;
+  const absl::Status looked = s.Query([&](MessageStore& store) -> absl::Status {
+    const absl::StatusOr<int64_t> last = store.guard().LastHeld();
+    if (!last.ok()) return last.status();
+    last_held = *last;
+    return absl::OkStatus();
+  });
+  if (!looked.ok()) return looked;
+  std::set<std::pair<std::string, std::string>> held;
   while (more) {
     v1::FetchMailCall call;
     call.set_after_number(after);
@@ -597,7 +710,11 @@ absl::Status Messenger::Receive() {
       const absl::StatusOr<State::Taken> taken = s.Take(item);
       if (!taken.ok()) return taken.status();
       if (*taken == State::Taken::kUnreadable) answer = true;
-      if (*taken != State::Taken::kHeld) done.add_mail_numbers(item.mail_number());
+      if (*taken != State::Taken::kHeld) {
+        done.add_mail_numbers(item.mail_number());
+      } else {
+        held.emplace(item.sender(), item.message_id());
+      }
     }
     if (done.mail_numbers_size() > 0) {
       taken_any = true;
@@ -605,6 +722,12 @@ absl::Status Messenger::Receive() {
       if (!acknowledged.ok()) return acknowledged;
     }
     more = page->more() && page->items_size() > 0;
+  }
+  if (last_held > 0) {
+    // What the broker has removed by now makes room.
+    const absl::Status retained =
+        s.Transact([&](MessageStore& store) { return store.guard().RetainHeld(last_held, held); });
+    if (!retained.ok()) return retained;
   }
   if (answer) {
     const absl::Status sent = Flush();
@@ -642,23 +765,12 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
   Arrival arrival;
   const absl::Status opened = Transact([&](MessageStore& store) -> absl::Status {
     arrival = Arrival();
-    const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+    const absl::StatusOr<bool> known = IsKnown(store, item);
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
     return Open(store, *own_name, item, &arrival);
   });
-  if (!arrival.offered_identity.empty()) {
-    std::vector<MessageRecord> shown;
-    const absl::Status offered = Transact([&](MessageStore& store) -> absl::Status {
-      const auto contact = store.FindContact(item.sender());
-      if (!contact.ok()) return contact.status();
-      if (!contact->has_value()) return absl::OkStatus();
-      return OfferIdentity(store, **contact, arrival.offered_identity, &shown);
-    });
-    if (!offered.ok()) return offered;
-    Tell(shown);
-    return Taken::kHeld;
-  }
+  if (arrival.offered.has_value()) return HoldBack(item, *arrival.offered);
   if (arrival.duplicate) return Taken::kDone;
   if (absl::IsUnauthenticated(opened)) return NoteUnreadable(item);
   if (!opened.ok()) return opened;
@@ -668,6 +780,53 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
   }
   Tell(arrival.shown);
   return arrival.shown.empty() ? Taken::kDone : Taken::kRead;
+}
+
+// Whether this mail has been taken in or dropped before.
+absl::StatusOr<bool> Messenger::State::IsKnown(MessageStore& store, const v1::MailItem& item) {
+  const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+  if (!known.ok() || *known) return known;
+  return store.guard().Dropped(item.sender(), item.message_id());
+}
+
+// Mail of an identity other than the pinned one.
+absl::StatusOr<Messenger::State::Taken> Messenger::State::HoldBack(const v1::MailItem& item,
+                                                                   const PublicIdentity& offered) {
+  Taken taken = Taken::kHeld;
+  std::vector<MessageRecord> shown;
+  const absl::Status done = Transact([&](MessageStore& store) -> absl::Status {
+    MailGuard guard = store.guard();
+    const auto contact = store.FindContact(item.sender());
+    if (!contact.ok()) return contact.status();
+    // The user has just accepted it: the next round reads the mail.
+    if (!contact->has_value() || (*contact)->identity == offered.Serialize()) {
+      return absl::OkStatus();
+    }
+    const auto rejected = guard.FindRejected(item.sender(), offered.fingerprint());
+    if (!rejected.ok()) return rejected.status();
+    if (rejected->has_value()) {
+      taken = Taken::kDone;
+      return absl::OkStatus();
+    }
+    const absl::StatusOr<bool> held = guard.IsHeld(item.sender(), item.message_id());
+    if (!held.ok()) return held.status();
+    if (*held) return absl::OkStatus();
+    const absl::StatusOr<int64_t> count = guard.CountHeld(item.sender());
+    if (!count.ok()) return count.status();
+    if (*count < kMaxHeldPerContact) {
+      const absl::Status kept = guard.Hold(item.sender(), item.message_id());
+      if (!kept.ok()) return kept;
+      return OfferIdentity(store, **contact, offered, &shown);
+    }
+    taken = Taken::kDone;
+    const absl::Status dropped = guard.AddDropped(item.sender(), item.message_id());
+    if (!dropped.ok()) return dropped;
+    return CountInNotice(store, item.sender(), MailGuard::Topic::kNotHeld, 0, &shown);
+  });
+  if (!done.ok()) return done;
+  if (taken == Taken::kDone) LogWarning("mail.not_held");
+  Tell(shown);
+  return taken;
 }
 
 // Unauthenticated: this mail cannot be read. Whatever fails, the transaction takes it all back.
@@ -718,7 +877,7 @@ absl::StatusOr<std::string> Messenger::State::OpenUnderNew(MessageStore& store,
         store.SaveContact({item.sender(), identity->Serialize(), /*verified=*/false, Now(), ""});
     if (!saved.ok()) return saved;
   } else if ((*contact)->identity != identity->Serialize()) {
-    arrival->offered_identity = identity->Serialize();
+    arrival->offered = *identity;
     return absl::UnauthenticatedError("sender's identity changed");
   }
   const auto signed_pre_key = store.FindSignedPreKey(initial.signed_pre_key_id());
@@ -817,22 +976,12 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(const v
     const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
-    const absl::StatusOr<int64_t> noticed = store.CountNotices(item.sender(), Now() - kHourMs);
-    if (!noticed.ok()) return noticed.status();
-    if (*noticed >= kMaxUnreadablePerHour) return absl::OkStatus();
-
-    MessageRecord notice;
-    notice.contact = item.sender();
-    notice.message_id = item.message_id();
-    notice.kind = MessageKind::kNotice;
-    notice.body = UnreadableHere(item.sender());
-    notice.size_bytes = static_cast<int64_t>(notice.body.size());
-    notice.sent_at_ms = Now();
-    notice.stored_at_ms = notice.sent_at_ms;
-    const absl::StatusOr<int64_t> id = store.AddMessage(notice);
+    const absl::StatusOr<bool> room = RoomForNotice(store, item.sender());
+    if (!room.ok()) return room.status();
+    if (!*room) return absl::OkStatus();
+    const absl::StatusOr<int64_t> id =
+        AddNotice(store, item.sender(), item.message_id(), UnreadableHere(item.sender()), &shown);
     if (!id.ok()) return id.status();
-    notice.id = *id;
-    shown.push_back(notice);
     taken = Taken::kUnreadable;
 
     v1::MailUnreadable unreadable;
@@ -1045,29 +1194,51 @@ absl::StatusOr<ContactRecord> Messenger::MarkVerified(const std::string& usernam
   return record;
 }
 
+// What waited for the user's decision about the contact's identity waits no more.
+absl::Status Messenger::State::Decided(MessageStore& store, const std::string& username) {
+  const absl::Status forgotten = store.guard().ForgetHeld(username);
+  if (!forgotten.ok()) return forgotten;
+  return store.guard().ForgetCounted(username, MailGuard::Topic::kNotHeld);
+}
+
 absl::StatusOr<ContactRecord> Messenger::AcceptIdentity(const std::string& username,
                                                         absl::string_view fingerprint) {
   State& s = *state_;
+  if (fingerprint.size() != crypto::kFingerprintBytes) {
+    return absl::InvalidArgumentError("name the identity to accept by its fingerprint");
+  }
   ContactRecord record;
   const absl::Status done = s.Transact([&](MessageStore& store) -> absl::Status {
     auto contact = store.FindContact(username);
     if (!contact.ok()) return contact.status();
     if (!contact->has_value()) return absl::NotFoundError("there is no such contact");
-    if ((*contact)->offered_identity.empty()) {
-      return absl::FailedPreconditionError("that contact's identity has not changed");
+    std::string accepted;
+    if (!(*contact)->offered_identity.empty()) {
+      const absl::StatusOr<PublicIdentity> offered = KeptIdentity((*contact)->offered_identity);
+      if (!offered.ok()) return offered.status();
+      if (offered->fingerprint() == fingerprint) accepted = (*contact)->offered_identity;
     }
-    const absl::StatusOr<PublicIdentity> offered = KeptIdentity((*contact)->offered_identity);
-    if (!offered.ok()) return offered.status();
-    if (!fingerprint.empty() && offered->fingerprint() != fingerprint) {
+    if (accepted.empty()) {
+      const auto rejected = store.guard().FindRejected(username, fingerprint);
+      if (!rejected.ok()) return rejected.status();
+      if (rejected->has_value()) accepted = **rejected;
+    }
+    if (accepted.empty()) {
       return absl::FailedPreconditionError(
-          "another identity is offered by now. Look again: blindcart contacts");
+          (*contact)->offered_identity.empty()
+              ? "that contact's identity has not changed"
+              : absl::StrCat("that is not the identity which waits for your decision. Look again: "
+                             "blindcart contacts verify ",
+                             username));
     }
-    (*contact)->identity = (*contact)->offered_identity;
+    (*contact)->identity = accepted;
     (*contact)->offered_identity.clear();
     (*contact)->verified = false;
     absl::Status saved = store.SaveContact(**contact);
     if (saved.ok()) saved = store.DropSessions(username);
     if (saved.ok()) saved = store.ClearSealed(username);
+    if (saved.ok()) saved = store.guard().ForgetRejected(username, fingerprint);
+    if (saved.ok()) saved = s.Decided(store, username);
     if (!saved.ok()) return saved;
     absl::StatusOr<ContactRecord> described = s.Describe(**contact);
     if (!described.ok()) return described.status();
@@ -1088,15 +1259,24 @@ absl::StatusOr<ContactRecord> Messenger::KeepIdentity(const std::string& usernam
     auto contact = store.FindContact(username);
     if (!contact.ok()) return contact.status();
     if (!contact->has_value()) return absl::NotFoundError("there is no such contact");
-    (*contact)->offered_identity.clear();
-    const absl::Status saved = store.SaveContact(**contact);
-    if (!saved.ok()) return saved;
+    if (!(*contact)->offered_identity.empty()) {
+      const absl::StatusOr<PublicIdentity> offered = KeptIdentity((*contact)->offered_identity);
+      if (!offered.ok()) return offered.status();
+      absl::Status saved =
+          store.guard().Reject(username, offered->fingerprint(), (*contact)->offered_identity);
+      (*contact)->offered_identity.clear();
+      if (saved.ok()) saved = store.SaveContact(**contact);
+      if (saved.ok()) saved = s.Decided(store, username);
+      if (!saved.ok()) return saved;
+    }
     absl::StatusOr<ContactRecord> described = s.Describe(**contact);
     if (!described.ok()) return described.status();
     record = *std::move(described);
     return absl::OkStatus();
   });
   if (!done.ok()) return done;
+  // The broker may forget now what waited under the other identity, or after the next login.
+  Receive().IgnoreError();
   return record;
 }
 

@@ -9,11 +9,13 @@
 //
 // Trust: the first identity seen of a user is pinned, with a warning, until the two compare safety
 // numbers. When another one shows up, nothing is sent, and nothing of the new identity is read, until
-// the user accepts it; such mail stays with the broker meanwhile.
+// the user has decided; such mail stays with the broker meanwhile, so much of it as
+// kMaxHeldPerContact, and what goes beyond is dropped and counted. Mail of an identity that the user
+// has rejected is dropped.
 //
 // What this agent cannot read (its state was lost, or the mail was damaged) becomes a notice to its
 // own user and a control message to the sender, under a session that is made for it; the sender's
-// message is then shown as undelivered. At most kMaxUnreadablePerHour of both per contact.
+// message is then shown as undelivered. At most kMaxNoticesPerHour of both per contact.
 //
 // Thread-safe. Everything but the listeners and the readers of the database blocks on the network, so
 // never from a network thread: hand a push to a worker. Listeners must not call back.
@@ -51,7 +53,9 @@ class Messenger {
   static constexpr int64_t kSignedPreKeyLifeMs = 7 * 24 * 3'600'000LL;
   static constexpr uint32_t kOneTimePreKeys = 100;    // Topped up to this many ...
   static constexpr uint32_t kFewOneTimePreKeys = 20;  // ... when fewer than these are left.
-  static constexpr int64_t kMaxUnreadablePerHour = 20;
+  // About one contact; what goes beyond is counted in one notice.
+  static constexpr int64_t kMaxNoticesPerHour = 20;
+  static constexpr int64_t kMaxHeldPerContact = 20;  // Messages of changed identities.
 
   // All must outlive the object.
   struct Dependencies {
@@ -135,12 +139,12 @@ class Messenger {
   // out, is not the one with the pinned identity.
   absl::StatusOr<ContactRecord> MarkVerified(const std::string& username,
                                              absl::string_view safety_number);
-  // Pins the offered identity in place of the pinned one, unverified, drops the sessions with the old
-  // one, and takes in and sends what waited. FailedPrecondition when none is offered, or another one
-  // than `fingerprint` (empty: whichever is).
+  // Pins the offered identity, or one that was rejected, in place of the pinned one, unverified, drops
+  // the sessions with the old one, and takes in and sends what waited. FailedPrecondition when no such
+  // one has the `fingerprint`.
   absl::StatusOr<ContactRecord> AcceptIdentity(const std::string& username,
                                                absl::string_view fingerprint);
-  // Keeps the pinned identity: the offered one is forgotten (until it shows up again).
+  // Keeps the pinned identity: the offered one is rejected, and its mail dropped from now on.
   absl::StatusOr<ContactRecord> KeepIdentity(const std::string& username);
 
  private:

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
 #include "crypto/testing/deterministic_random.h"
 #include "crypto/testing/test_identity.h"
 #include "gtest/gtest.h"
@@ -656,7 +657,92 @@ TEST_F(MessengerTest, AChangedIdentityIsRefusedUntilAccepted) {
   EXPECT_EQ(alice_.Got(), Texts({"hi", "!", "it is me, really"}));
   EXPECT_EQ(alice_.Say("bob", "welcome back"), MessageState::kSent);
   EXPECT_EQ(bob_.Receive(), Texts({"welcome back"}));
-  EXPECT_TRUE(absl::IsFailedPrecondition(alice_->AcceptIdentity("bob", "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      alice_->AcceptIdentity("bob", TestIdentity(3).public_identity().fingerprint()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(alice_->AcceptIdentity("bob", "").status()));
+}
+
+TEST_F(MessengerTest, SoMuchMailOfAChangedIdentityIsHeldAndTheRestCounted) {
+  Meet();
+  bob_.Reinstall(2);
+  for (int i = 0; i < 25; ++i) EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  const v1::MailItem dropped = box_.Waiting("alice").back();
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+    EXPECT_EQ(box_.Waiting("alice").size(), static_cast<size_t>(Messenger::kMaxHeldPerContact));
+  }
+  const auto count = [&] { return alice_->List({})->front().body.substr(0, 8); };
+  EXPECT_EQ(count(), "5 more m");
+  EXPECT_TRUE(alice_->OnPush(dropped).ok());
+  EXPECT_EQ(count(), "5 more m") << "counted twice";
+  EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+  EXPECT_EQ(count(), "6 more m");
+  EXPECT_FALSE(alice_->List({})->front().read);
+  // What expires at the broker makes room.
+  box_.Remove("alice", box_.Waiting("alice").front().mail_number());
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(bob_.Say("alice", "the last"), MessageState::kSent);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(count(), "6 more m");
+  ASSERT_TRUE(alice_->AcceptIdentity("bob", TestIdentity(2).public_identity().fingerprint()).ok());
+  EXPECT_EQ(alice_.Got().size(), 3u + 20u);
+  EXPECT_EQ(alice_.Got().back(), "the last");
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+}
+
+TEST_F(MessengerTest, MailOfARejectedIdentityIsDroppedUntilItIsAccepted) {
+  Meet();
+  bob_.Reinstall(2);
+  const std::string fingerprint = TestIdentity(2).public_identity().fingerprint();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!"}));
+  ASSERT_TRUE(alice_->KeepIdentity("bob").ok());
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+  EXPECT_EQ(bob_.Say("alice", "me again"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!"}));
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+  EXPECT_TRUE(alice_->GetContact("bob")->offered_fingerprint.empty());
+  // Nor is anything sealed for it.
+  ASSERT_TRUE(alice_.Sql("DELETE FROM mail_sessions").ok());
+  const auto refused = alice_.TrySay("bob", "who are you?");
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+  EXPECT_NE(refused.status().message().find(
+                absl::StrCat("contacts accept bob --fingerprint ", crypto::HexEncode(fingerprint))),
+            std::string::npos);
+  EXPECT_EQ(alice_.Got(), Texts({"hi", "!"}));
+  // Another one is not the rejected one.
+  User third(box_, "bob", 3, random_, clock_);
+  EXPECT_EQ(third.Say("alice", "or me?"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+  ASSERT_TRUE(alice_->KeepIdentity("bob").ok());
+  // It was Bob's after all.
+  ASSERT_TRUE(alice_->AcceptIdentity("bob", fingerprint).ok());
+  EXPECT_EQ(bob_.Say("alice", "at last"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!", "at last"}));
+}
+
+TEST_F(MessengerTest, NoticesOfChangesCountWithTheOthersOfTheHour) {
+  Meet();
+  v1::MailItem damaged;
+  damaged.set_sender("bob");
+  for (char i = 0; i < Messenger::kMaxNoticesPerHour - 1; ++i) {
+    damaged.set_message_id(std::string(16, i));
+    box_.Put("alice", damaged);
+  }
+  EXPECT_EQ(alice_.Receive().size(), static_cast<size_t>(Messenger::kMaxNoticesPerHour));
+  User second(box_, "bob", 2, random_, clock_);
+  User third(box_, "bob", 3, random_, clock_);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(second.Say("alice", "me"), MessageState::kSent);
+    EXPECT_EQ(third.Say("alice", "me"), MessageState::kSent);
+  }
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE kind = 3"),
+            Messenger::kMaxNoticesPerHour + 1);
+  EXPECT_NE(alice_->List({})->front().body.find("changed 5 more times"), std::string::npos);
+  EXPECT_EQ(alice_->GetContact("bob")->offered_fingerprint,
+            TestIdentity(3).public_identity().fingerprint());
 }
 
 TEST_F(MessengerTest, AnIdentityThatTheBrokerSwapsIsRefused) {
@@ -724,7 +810,7 @@ TEST_F(MessengerTest, AlteredMailIsRefusedAndTheSessionUnharmed) {
   EXPECT_EQ(bob_.Receive().back(), "target");
   // Notices for at most so many an hour.
   EXPECT_LE(bob_.Count("SELECT count(*) FROM messages WHERE kind = 3 AND contact = 'alice'"),
-            Messenger::kMaxUnreadablePerHour);
+            Messenger::kMaxNoticesPerHour);
   // Alice sent none of those: she is not bothered.
   EXPECT_EQ(alice_.Receive(), Texts({"hi"}));
   EXPECT_EQ(alice_.Say("bob", "still here"), MessageState::kSent);
@@ -742,7 +828,7 @@ TEST_F(MessengerTest, NobodyAnswersForEver) {
     EXPECT_TRUE(bob_->Receive().ok());
     EXPECT_TRUE(alice_->Receive().ok());
   }
-  EXPECT_LE(box_.sent().size() - before, 2 * Messenger::kMaxUnreadablePerHour);
+  EXPECT_LE(box_.sent().size() - before, 2 * Messenger::kMaxNoticesPerHour);
   box_.alter_mail = nullptr;
   clock_.Advance(2 * 3'600'000);
   EXPECT_EQ(alice_.Say("bob", "whole"), MessageState::kSent);
@@ -782,7 +868,8 @@ TEST_F(MessengerTest, SafetyNumbersAreComparedByBoth) {
   bob_.Reinstall(2);
   bob_.Say("alice", "new");
   alice_->Receive().IgnoreError();
-  EXPECT_FALSE(alice_->AcceptIdentity("bob", "")->verified);
+  EXPECT_FALSE(
+      alice_->AcceptIdentity("bob", TestIdentity(2).public_identity().fingerprint())->verified);
 }
 
 TEST_F(MessengerTest, ListenersHearWhatComesAndWhatBecameOfIt) {
