@@ -223,6 +223,10 @@ ExitCode AcceptContact(Context& context, const ContactArguments& arguments) {
     request.set_username(arguments.username);
     reply = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::KeepContact, request,
                                            AgentClient::kLocalTimeoutMs);
+  } else if (arguments.fingerprint.empty()) {
+    return context.Fail(absl::InvalidArgumentError(
+        absl::StrCat("say which key: --fingerprint HEX, as shown by: blindcart contacts verify ",
+                     arguments.username, "; or --keep")));
   } else {
     v1::AcceptContactRequest request;
     request.set_username(arguments.username);
@@ -307,7 +311,7 @@ void AddMessageCommands(CLI::App& app, Action& chosen) {
       AddCommand(app, "contacts", "List whom you write with, and whether their keys are verified",
                  "  blindcart contacts\n"
                  "  blindcart contacts verify bob\n"
-                 "  blindcart contacts accept bob\n");
+                 "  blindcart contacts accept bob --fingerprint 5f1d3c...\n");
   contacts->require_subcommand(0, 1);
   contacts->callback([contacts, &chosen] {
     if (contacts->get_subcommands().empty()) chosen = &Contacts;
@@ -327,13 +331,15 @@ void AddMessageCommands(CLI::App& app, Action& chosen) {
   auto accept_arguments = std::make_shared<ContactArguments>();
   CLI::App* accept =
       AddCommand(*contacts, "accept", "Take a contact's changed key for theirs from now on",
-                 "  blindcart contacts accept bob\n"
+                 "  blindcart contacts accept bob --fingerprint 5f1d3c...\n"
                  "  blindcart contacts accept bob --keep\n");
   accept->add_option("user", accept_arguments->username, "The contact's user name")->required();
   CLI::Option* fingerprint =
       accept->add_option("--fingerprint", accept_arguments->fingerprint,
-                         "Accept only the key with this fingerprint, in hexadecimal digits");
-  accept->add_flag("--keep", accept_arguments->keep, "Keep the known key and forget the other")
+                         "Of the key to accept, all 64 digits as `contacts verify` shows it");
+  accept
+      ->add_flag("--keep", accept_arguments->keep,
+                 "Keep the known key; mail of the other is dropped from now on")
       ->excludes(fingerprint);
   OnCommand(accept, chosen, accept_arguments, &AcceptContact);
 }

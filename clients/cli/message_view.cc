@@ -97,8 +97,9 @@ void PrintContact(Context& context, const v1::Contact& contact) {
     context.console().Print(absl::StrCat(
         "\nThe key of ", contact.username(),
         " has changed: a new installation, or somebody in between. Ask over another way which "
-        "number they see. If it is the second one: blindcart contacts accept ",
-        contact.username()));
+        "number they see. If it is the second one:\n  blindcart contacts accept ",
+        contact.username(), " --fingerprint ", contact.offered_fingerprint_hex(),
+        "\nIf it is the first one:\n  blindcart contacts accept ", contact.username(), " --keep"));
   } else if (!contact.verified()) {
     context.console().Print(absl::StrCat(
         "\nCompare the number with the one that ", contact.username(),

@@ -352,15 +352,11 @@ grpc::ServerUnaryReactor* MessagesService::AcceptContact(grpc::CallbackServerCon
                                                          const v1::AcceptContactRequest* request,
                                                          v1::Contact* reply) {
   return RunUnaryCall(context, calls_, [this, request, reply]() -> absl::Status {
-    std::string fingerprint;
-    if (!request->fingerprint_hex().empty()) {
-      absl::StatusOr<std::string> decoded = crypto::HexDecode(request->fingerprint_hex());
-      if (!decoded.ok() || decoded->size() != crypto::kFingerprintBytes) {
-        return absl::InvalidArgumentError("a fingerprint has 64 hexadecimal digits");
-      }
-      fingerprint = *std::move(decoded);
+    const absl::StatusOr<std::string> fingerprint = crypto::HexDecode(request->fingerprint_hex());
+    if (!fingerprint.ok() || fingerprint->size() != crypto::kFingerprintBytes) {
+      return absl::InvalidArgumentError("a fingerprint has 64 hexadecimal digits");
     }
-    return Fill(messenger_.AcceptIdentity(request->username(), fingerprint), reply);
+    return Fill(messenger_.AcceptIdentity(request->username(), *fingerprint), reply);
   });
 }
 

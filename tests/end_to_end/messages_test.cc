@@ -428,7 +428,12 @@ TEST_F(MessagesTest, SafetyNumbersAgreeAndMarkAContactAsVerified) {
   shopping().RestartAgent("alice");
   EXPECT_EQ(shopping().Ask("alice", {"contacts"})["contacts"][0]["verified"], true);
   shopping().Ask("alice", {"contacts", "verify", "nobody"}, kFailure);
-  shopping().Ask("alice", {"contacts", "accept", "bob"}, kRefused);
+  shopping().Ask("alice", {"contacts", "accept", "bob"}, kUsage);
+  shopping().Ask("alice", {"contacts", "accept", "bob", "--fingerprint", "12"}, kUsage);
+  shopping().Ask(
+      "alice",
+      {"contacts", "accept", "bob", "--fingerprint", alice["fingerprint_hex"].get<std::string>()},
+      kRefused);
 }
 
 TEST_F(MessagesAloneTest, AChangedKeyIsRefusedUntilItIsAccepted) {
@@ -476,8 +481,11 @@ TEST_F(MessagesAloneTest, AChangedKeyIsRefusedUntilItIsAccepted) {
   EXPECT_THAT(Texts("alice"), IsEmpty());
   const Answer refused = shopping().Run("alice", {"message", "send", "bob", "a secret"});
   EXPECT_EQ(refused.exit_code, kRefused);
-  EXPECT_THAT(refused.err, HasSubstr("contacts accept"));
   const json contact = shopping().Ask("alice", {"contacts", "verify", "bob"});
+  const std::string accept = absl::StrCat("contacts accept bob --fingerprint ",
+                                          contact["offered_fingerprint_hex"].get<std::string>());
+  EXPECT_THAT(refused.err, HasSubstr(accept));
+  EXPECT_THAT(Texts("alice", "NOTICE").back(), HasSubstr(accept));
   EXPECT_EQ(contact["key_changed"], true);
   EXPECT_EQ(contact["offered_safety_number"],
             shopping().Ask("newbob", {"contacts", "verify", "alice"})["safety_number"]);
