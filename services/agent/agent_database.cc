@@ -222,6 +222,15 @@ CREATE TABLE mail_counted_notices (
   PRIMARY KEY (contact, topic)
 ) STRICT;
 )sql",
+    R"sql(
+-- When a contact was last told of what could not be read (services/agent/mail_guard.h).
+CREATE TABLE mail_answered (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  session_id BLOB NOT NULL CHECK (length(session_id) IN (0, 16)),
+  answered_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (contact, session_id)
+) STRICT;
+)sql",
 };
 
 }  // namespace

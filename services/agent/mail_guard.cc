@@ -77,8 +77,8 @@ absl::Status MailGuard::RetainHeld(int64_t last,
                                    const std::set<std::pair<std::string, std::string>>& waiting) {
   std::vector<int64_t> gone;
   {
-    SqliteStatement select = database_.Prepare(
-        "SELECT number, contact, message_id FROM mail_held WHERE number <= ?");
+    SqliteStatement select =
+        database_.Prepare("SELECT number, contact, message_id FROM mail_held WHERE number <= ?");
     select.BindInt64(last);
     for (;;) {
       const absl::StatusOr<bool> row = select.Step();
@@ -136,6 +136,46 @@ absl::Status MailGuard::ForgetRejected(absl::string_view contact, absl::string_v
       .BindText(contact)
       .BindBlob(fingerprint)
       .Run();
+}
+
+// ---- Answers
+
+absl::Status MailGuard::AddAnswered(absl::string_view contact, absl::string_view session_id,
+                                    int64_t now_ms) {
+  const absl::Status added =
+      database_
+          .Prepare(
+              "INSERT INTO mail_answered (contact, session_id, answered_at_ms) VALUES (?, ?, ?) "
+              "ON CONFLICT (contact, session_id) DO UPDATE SET answered_at_ms = "
+              "excluded.answered_at_ms")
+          .BindText(contact)
+          .BindBlob(session_id)
+          .BindInt64(now_ms)
+          .Run();
+  if (!added.ok()) return added;
+  return database_
+      .Prepare(
+          "DELETE FROM mail_answered WHERE contact = ? AND session_id NOT IN (SELECT session_id "
+          "FROM mail_answered WHERE contact = ? ORDER BY answered_at_ms DESC LIMIT ?)")
+      .BindText(contact)
+      .BindText(contact)
+      .BindInt64(kAnsweredPerContact)
+      .Run();
+}
+
+absl::StatusOr<bool> MailGuard::Answered(absl::string_view contact, absl::string_view session_id,
+                                         int64_t since_ms) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT 1 FROM mail_answered WHERE contact = ? AND session_id = ? AND answered_at_ms >= ?");
+  select.BindText(contact).BindBlob(session_id).BindInt64(since_ms);
+  return select.Step();
+}
+
+absl::StatusOr<int64_t> MailGuard::CountAnswered(absl::string_view contact, int64_t since_ms) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT count(*) FROM mail_answered WHERE contact = ? AND answered_at_ms >= ?");
+  select.BindText(contact).BindInt64(since_ms);
+  return ReadNumber(std::move(select));
 }
 
 // ---- Counted notices

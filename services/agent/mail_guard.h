@@ -26,6 +26,9 @@ class MailGuard {
   // Ids of dropped mail of one contact that are remembered; beyond it the oldest go.
   static constexpr int64_t kDroppedPerContact = 256;
 
+  // Sessions of one contact for which it was told what could not be read; beyond it the oldest go.
+  static constexpr int64_t kAnsweredPerContact = 64;
+
   explicit MailGuard(storage::SqliteDatabase& database) : database_(database) {}
 
   // ---- Mail that was dropped: handed out again it is known, and not counted twice.
@@ -44,7 +47,8 @@ class MailGuard {
   absl::StatusOr<int64_t> LastHeld();
   // Forgets the rows up to `last` of what is not in `waiting` (contact, message id): the broker holds
   // it no more.
-  absl::Status RetainHeld(int64_t last, const std::set<std::pair<std::string, std::string>>& waiting);
+  absl::Status RetainHeld(int64_t last,
+                          const std::set<std::pair<std::string, std::string>>& waiting);
 
   // ---- Identities that the user has rejected
 
@@ -55,6 +59,14 @@ class MailGuard {
   absl::StatusOr<absl::optional<std::string>> FindRejected(absl::string_view contact,
                                                            absl::string_view fingerprint);
   absl::Status ForgetRejected(absl::string_view contact, absl::string_view fingerprint);
+
+  // ---- Answers to what could not be read, by the session that it was sealed under (empty: none)
+
+  absl::Status AddAnswered(absl::string_view contact, absl::string_view session_id, int64_t now_ms);
+  absl::StatusOr<bool> Answered(absl::string_view contact, absl::string_view session_id,
+                                int64_t since_ms);
+  // Of all sessions.
+  absl::StatusOr<int64_t> CountAnswered(absl::string_view contact, int64_t since_ms);
 
   // ---- Notices that stand for several events
 

@@ -144,7 +144,7 @@ struct Messenger::State {
   // How one piece of mail ended.
   enum class Taken {
     kRead,        // A message for people is in the database.
-    kDone,        // Nothing to show: a duplicate, or too much of what cannot be read.
+    kDone,        // Nothing further to do: a duplicate, or what is only counted.
     kUnreadable,  // A notice is in the database, and an answer to the sender is queued.
     kHeld,        // Stays with the broker for now.
   };
@@ -228,6 +228,7 @@ struct Messenger::State {
   absl::Status KeepUnreadable(MessageStore& store, const v1::MailItem& item,
                               const v1::MailContent& content, Arrival* arrival);
   absl::StatusOr<Taken> NoteUnreadable(const v1::MailItem& item);
+  absl::StatusOr<bool> AnswerUnreadable(MessageStore& store, const v1::MailItem& item, bool room);
 };
 
 Messenger::Messenger(const Dependencies& dependencies)
@@ -969,49 +970,85 @@ absl::Status Messenger::State::KeepUnreadable(MessageStore& store, const v1::Mai
 
 absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(const v1::MailItem& item) {
   LogWarning("mail.unreadable");
-  Taken taken = Taken::kDone;
+  bool answering = false;
   std::vector<MessageRecord> shown;
   const absl::Status noted = Transact([&](MessageStore& store) -> absl::Status {
     // Another thread may have been given the same mail.
-    const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+    const absl::StatusOr<bool> known = IsKnown(store, item);
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
     const absl::StatusOr<bool> room = RoomForNotice(store, item.sender());
     if (!room.ok()) return room.status();
-    if (!*room) return absl::OkStatus();
-    const absl::StatusOr<int64_t> id =
-        AddNotice(store, item.sender(), item.message_id(), UnreadableHere(item.sender()), &shown);
-    if (!id.ok()) return id.status();
-    taken = Taken::kUnreadable;
-
-    v1::MailUnreadable unreadable;
-    const auto open = store.OpenUnreadable(item.sender());
-    if (!open.ok()) return open.status();
-    if (open->has_value() && unreadable.ParseFromString((*open)->body) &&
-        static_cast<size_t>(unreadable.message_ids_size()) < protocol::kMaxUnreadableIds) {
-      unreadable.add_message_ids(item.message_id());
-      return store.SetBody((*open)->id, unreadable.SerializeAsString());
+    absl::Status noticed;
+    if (*room) {
+      noticed =
+          AddNotice(store, item.sender(), item.message_id(), UnreadableHere(item.sender()), &shown)
+              .status();
+    } else {
+      noticed = store.guard().AddDropped(item.sender(), item.message_id());
+      if (noticed.ok()) {
+        noticed = CountInNotice(store, item.sender(), MailGuard::Topic::kUnreadable,
+                                Now() - kHourMs, &shown);
+      }
     }
-    unreadable.Clear();
-    unreadable.add_message_ids(item.message_id());
-    MessageRecord answer;
-    answer.contact = item.sender();
-    answer.outgoing = true;
-    answer.message_id = use.random->Bytes(protocol::kMessageIdBytes);
-    answer.kind = MessageKind::kUnreadable;
-    answer.state = MessageState::kQueued;
-    answer.body = unreadable.SerializeAsString();
-    answer.sent_at_ms = Now();
-    answer.stored_at_ms = answer.sent_at_ms;
-    answer.read = true;
-    return store.AddMessage(answer).status();
+    if (!noticed.ok()) return noticed;
+    const absl::StatusOr<bool> answered = AnswerUnreadable(store, item, *room);
+    if (!answered.ok()) return answered.status();
+    answering = *answered;
+    return absl::OkStatus();
   });
   if (!noted.ok()) return noted;
-  if (taken == Taken::kUnreadable) {
+  if (answering) {
     Say("a message cannot be read here: its sender is told so, under a new session");
   }
   Tell(shown);
-  return taken;
+  return answering ? Taken::kUnreadable : Taken::kDone;
+}
+
+// Has the sender told that this mail could not be read: in an answer that still waits here, in one of
+// its own while there is room in the hour, and beyond that once for each session. False: not at all.
+absl::StatusOr<bool> Messenger::State::AnswerUnreadable(MessageStore& store,
+                                                        const v1::MailItem& item, bool room) {
+  MailGuard guard = store.guard();
+  const absl::StatusOr<v1::MailEnvelope> envelope = protocol::ParseEnvelope(item.sealed());
+  const std::string session_id = envelope.ok() ? envelope->session_id() : "";
+  v1::MailUnreadable unreadable;
+  const auto open = store.OpenUnreadable(item.sender());
+  if (!open.ok()) return open.status();
+  const bool joins =
+      open->has_value() && unreadable.ParseFromString((*open)->body) &&
+      static_cast<size_t>(unreadable.message_ids_size()) < protocol::kMaxUnreadableIds;
+  if (!joins && !room) {
+    const int64_t since_ms = Now() - kHourMs;
+    const absl::StatusOr<bool> told = guard.Answered(item.sender(), session_id, since_ms);
+    if (!told.ok()) return told.status();
+    const absl::StatusOr<int64_t> count = guard.CountAnswered(item.sender(), since_ms);
+    if (!count.ok()) return count.status();
+    if (*told || *count >= kMaxAnsweredSessionsPerHour) return false;
+  }
+  const absl::Status noted = guard.AddAnswered(item.sender(), session_id, Now());
+  if (!noted.ok()) return noted;
+  if (joins) {
+    unreadable.add_message_ids(item.message_id());
+    const absl::Status joined = store.SetBody((*open)->id, unreadable.SerializeAsString());
+    if (!joined.ok()) return joined;
+    return true;
+  }
+  unreadable.Clear();
+  unreadable.add_message_ids(item.message_id());
+  MessageRecord answer;
+  answer.contact = item.sender();
+  answer.outgoing = true;
+  answer.message_id = use.random->Bytes(protocol::kMessageIdBytes);
+  answer.kind = MessageKind::kUnreadable;
+  answer.state = MessageState::kQueued;
+  answer.body = unreadable.SerializeAsString();
+  answer.sent_at_ms = Now();
+  answer.stored_at_ms = answer.sent_at_ms;
+  answer.read = true;
+  const absl::StatusOr<int64_t> id = store.AddMessage(answer);
+  if (!id.ok()) return id.status();
+  return true;
 }
 
 // ---- Reading

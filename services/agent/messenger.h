@@ -15,7 +15,8 @@
 //
 // What this agent cannot read (its state was lost, or the mail was damaged) becomes a notice to its
 // own user and a control message to the sender, under a session that is made for it; the sender's
-// message is then shown as undelivered. At most kMaxNoticesPerHour of both per contact.
+// message is then shown as undelivered. Beyond kMaxNoticesPerHour of both per contact, one notice says
+// how much more there was, and the sender is told once for each of its sessions.
 //
 // Thread-safe. Everything but the listeners and the readers of the database blocks on the network, so
 // never from a network thread: hand a push to a worker. Listeners must not call back.
@@ -55,6 +56,8 @@ class Messenger {
   static constexpr uint32_t kFewOneTimePreKeys = 20;  // ... when fewer than these are left.
   // About one contact; what goes beyond is counted in one notice.
   static constexpr int64_t kMaxNoticesPerHour = 20;
+  // Of one contact's, for which it is told what could not be read.
+  static constexpr int64_t kMaxAnsweredSessionsPerHour = 2 * kMaxNoticesPerHour;
   static constexpr int64_t kMaxHeldPerContact = 20;  // Messages of changed identities.
 
   // All must outlive the object.

@@ -817,6 +817,52 @@ TEST_F(MessengerTest, AlteredMailIsRefusedAndTheSessionUnharmed) {
   EXPECT_EQ(bob_.Receive().back(), "still here");
 }
 
+TEST_F(MessengerTest, WhatIsBeyondTheNoticesOfAnHourIsCountedAndAnsweredOncePerSession) {
+  Meet();
+  constexpr int kLost = 50;
+  for (int i = 0; i < kLost; ++i) EXPECT_EQ(alice_.Say("bob", "lost"), MessageState::kSent);
+  bob_.Reinstall();  // Takes in its mail at once.
+  EXPECT_EQ(bob_.Got().size(), static_cast<size_t>(Messenger::kMaxNoticesPerHour + 1));
+  EXPECT_NE(bob_->List({})->front().body.find("30 more messages from alice"), std::string::npos);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE outgoing = 1 AND state = 4"), kLost);
+
+  // Damaged mail of a session that bob has not answered for yet, and more of it: told once.
+  EXPECT_EQ(alice_.Say("bob", "hello again"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive().back(), "hello again");
+  const auto damage = [&] {
+    EXPECT_EQ(alice_.Say("bob", "damaged"), MessageState::kSent);
+    v1::MailItem item = box_.Waiting("bob").back();
+    box_.Remove("bob", item.mail_number());
+    protocol::FlipBit(*item.mutable_sealed(), item.sealed().size() - 1);
+    return item;
+  };
+  const v1::MailItem first = damage();
+  EXPECT_TRUE(bob_->OnPush(first).ok());
+  EXPECT_NE(bob_->List({})->front().body.find("hello again"), std::string::npos)
+      << "no further notice";
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE CAST(body AS TEXT) LIKE '31 more%'"),
+            1);
+  EXPECT_TRUE(bob_->OnPush(first).ok());
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.LastState(), MessageState::kUndelivered);
+  const size_t sent = box_.sent().size();
+  const v1::MailItem second = damage();
+  EXPECT_TRUE(bob_->OnPush(second).ok());
+  EXPECT_EQ(box_.sent().size(), sent + 2) << "alice's, and one answer under the newest session";
+  const v1::MailItem third = damage();
+  EXPECT_TRUE(bob_->OnPush(third).ok());
+  EXPECT_EQ(box_.sent().size(), sent + 3) << "alice's alone";
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE CAST(body AS TEXT) LIKE '33 more%'"),
+            1);
+
+  // In the next hour notices begin anew.
+  clock_.Advance(3'600'001);
+  EXPECT_TRUE(bob_->OnPush(damage()).ok());
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE kind = 3"),
+            Messenger::kMaxNoticesPerHour + 2);
+}
+
 TEST_F(MessengerTest, NobodyAnswersForEver) {
   Meet();
   box_.alter_mail = [](v1::MailItem* item) {
