@@ -168,10 +168,15 @@ TEST_F(MailTest, EachPreKeyServesOnceAndNobodyTakesThemAll) {
     EXPECT_FALSE(again.has_one_time_pre_key()) << "so soon";
   }
   EXPECT_FALSE(FetchKeys(*alice, kAlice).has_one_time_pre_key()) << "one's own are no use";
-  clock_.Advance(Mail::kPreKeyIntervalMs);
-  broker_->Sweep();
+  const auto next_day = [&] {
+    clock_.Advance(PreKeyThrottle::kIntervalMs);
+    broker_->Sweep();
+    alice = LoggedIn(kAlice);
+    bob = LoggedIn(kBob);
+  };
+  next_day();
   EXPECT_EQ(FetchKeys(*bob, kAlice).one_time_pre_key().id(), 2u);
-  clock_.Advance(Mail::kPreKeyIntervalMs);
+  next_day();
   const v1::FetchKeysResult none = FetchKeys(*bob, kAlice);
   EXPECT_TRUE(none.found());
   EXPECT_FALSE(none.has_one_time_pre_key());
@@ -311,6 +316,25 @@ TEST_F(MailTest, AFullMailboxTakesNoMoreUntilThereIsRoom) {
   Acknowledge(*bob, {1});
   EXPECT_EQ(Send(*alice, kBob, "3", "three"), v1::SEND_MAIL_OUTCOME_STORED);
   EXPECT_THAT(Waiting(*bob), ElementsAre("two", "three"));
+}
+
+TEST_F(MailTest, WhoHasSentADaysAllowanceHasToWait) {
+  config_.mutable_limits()->set_max_sent_messages_per_day(3);
+  Restart();
+  auto alice = LoggedIn(kAlice);
+  auto bob = LoggedIn(kBob);
+  EXPECT_EQ(Send(*alice, kBob, "1", "one"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*alice, "nobody", "2", "two"), v1::SEND_MAIL_OUTCOME_NO_RECIPIENT);
+  EXPECT_EQ(Send(*alice, kBob, "3", "three"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*alice, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
+  EXPECT_EQ(Send(*bob, kAlice, "1", "one"), v1::SEND_MAIL_OUTCOME_STORED) << "bob's own";
+  EXPECT_THAT(Waiting(*bob), ElementsAre("one", "three"));
+  broker_->Sweep();
+  EXPECT_EQ(Send(*alice, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
+  clock_.Advance(8 * 3'600'000 + 1'000);
+  auto again = LoggedIn(kAlice);
+  EXPECT_EQ(Send(*again, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*again, kBob, "5", "five"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
 }
 
 TEST_F(MailTest, AMailboxHoldsSoManyBytes) {
