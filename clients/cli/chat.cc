@@ -124,7 +124,7 @@ class ChatRoom {
     const ExitCode code = ExitCodeOfSent(reply->message().state());
     if (code != ExitCode::kOk) return context_.Refuse(code, WhyNotSent(reply->message()));
     if (reply->message().state() == v1::MESSAGE_STATE_QUEUED) {
-      context_.console().Complain("the broker cannot be reached; the line goes out by itself");
+      context_.console().Complain(WhyQueued(*reply));
     }
     return code;
   }

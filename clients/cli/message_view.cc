@@ -33,6 +33,9 @@ std::string Gist(const v1::UserMessage& message) {
 }
 
 Cell KeyState(const v1::Contact& contact) {
+  if (contact.blocked()) {
+    return {absl::StrCat("blocked, ", contact.dropped_messages(), " dropped"), Style::kBad};
+  }
   if (contact.key_changed()) return {"CHANGED: not accepted", Style::kBad};
   return contact.verified() ? Cell("verified", Style::kGood) : Cell("on trust", Style::kWarning);
 }
@@ -86,6 +89,7 @@ void PrintContact(Context& context, const v1::Contact& contact) {
   Table table = Table::Details();
   table.AddRow({"User", contact.username()});
   table.AddRow({"Key", KeyState(contact)});
+  if (contact.fingerprint_hex().empty()) return context.console().Print(table);
   table.AddRow({"Fingerprint", contact.fingerprint_hex()});
   table.AddRow({"Safety number", {contact.safety_number(), Style::kBold}});
   if (contact.key_changed()) {
@@ -100,7 +104,7 @@ void PrintContact(Context& context, const v1::Contact& contact) {
         "number they see. If it is the second one:\n  blindcart contacts accept ",
         contact.username(), " --fingerprint ", contact.offered_fingerprint_hex(),
         "\nIf it is the first one:\n  blindcart contacts accept ", contact.username(), " --keep"));
-  } else if (!contact.verified()) {
+  } else if (!contact.verified() && !contact.blocked()) {
     context.console().Print(absl::StrCat(
         "\nCompare the number with the one that ", contact.username(),
         " sees, in person or by telephone. If it is the same, nobody stands in between:\n"
@@ -142,6 +146,12 @@ std::string WhyNotSent(const v1::UserMessage& message) {
     default:
       return "not sent, for a reason that this version does not know";
   }
+}
+
+std::string WhyQueued(const v1::SendMessageReply& reply) {
+  return reply.beyond_allowance()
+             ? "you have sent as much as the broker takes for now. It goes out by itself."
+             : "the broker cannot be reached. It goes out by itself.";
 }
 
 std::string FirstContactWarning(const std::string& username) {

@@ -231,6 +231,50 @@ CREATE TABLE mail_answered (
   PRIMARY KEY (contact, session_id)
 ) STRICT;
 )sql",
+    R"sql(
+-- Senders whose mail is dropped unseen, and how much of it.
+CREATE TABLE mail_blocked (
+  contact TEXT PRIMARY KEY CHECK (length(contact) BETWEEN 1 AND 64),
+  dropped INTEGER NOT NULL CHECK (dropped >= 0)
+) STRICT;
+
+-- Received messages that the user has deleted: they are not taken in again.
+CREATE TABLE mail_deleted (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  PRIMARY KEY (contact, message_id)
+) STRICT;
+
+-- The highest number of a message that was deleted: numbers are given once.
+CREATE TABLE message_numbers (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  last_deleted INTEGER NOT NULL
+) STRICT;
+INSERT INTO message_numbers (id, last_deleted) VALUES (1, 0);
+
+-- What is kept of what each contact sent; notices are none of it.
+CREATE TABLE mail_use (
+  contact TEXT PRIMARY KEY CHECK (length(contact) BETWEEN 1 AND 64),
+  items INTEGER NOT NULL CHECK (items >= 0),
+  bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT;
+INSERT INTO mail_use (contact, items, bytes)
+  SELECT contact, count(*), sum(length(body)) FROM messages
+  WHERE outgoing = 0 AND kind != 3 GROUP BY contact;
+
+CREATE TRIGGER messages_added AFTER INSERT ON messages
+WHEN NEW.outgoing = 0 AND NEW.kind != 3
+BEGIN
+  INSERT INTO mail_use (contact, items, bytes) VALUES (NEW.contact, 1, length(NEW.body))
+    ON CONFLICT (contact) DO UPDATE SET items = items + 1, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER messages_deleted AFTER DELETE ON messages
+BEGIN
+  UPDATE message_numbers SET last_deleted = max(last_deleted, OLD.id);
+  UPDATE mail_use SET items = items - 1, bytes = bytes - length(OLD.body)
+    WHERE contact = OLD.contact AND OLD.outgoing = 0 AND OLD.kind != 3;
+END;
+)sql",
 };
 
 }  // namespace

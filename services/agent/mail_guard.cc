@@ -43,6 +43,49 @@ absl::StatusOr<bool> MailGuard::Dropped(absl::string_view contact, absl::string_
   return select.Step();
 }
 
+// ---- Blocked senders
+
+absl::Status MailGuard::Block(absl::string_view contact) {
+  return database_
+      .Prepare("INSERT INTO mail_blocked (contact, dropped) VALUES (?, 0) ON CONFLICT DO NOTHING")
+      .BindText(contact)
+      .Run();
+}
+
+absl::Status MailGuard::Unblock(absl::string_view contact) {
+  return database_.Prepare("DELETE FROM mail_blocked WHERE contact = ?").BindText(contact).Run();
+}
+
+absl::StatusOr<bool> MailGuard::IsBlocked(absl::string_view contact) {
+  SqliteStatement select = database_.Prepare("SELECT 1 FROM mail_blocked WHERE contact = ?");
+  select.BindText(contact);
+  return select.Step();
+}
+
+absl::Status MailGuard::CountBlocked(absl::string_view contact) {
+  return database_.Prepare("UPDATE mail_blocked SET dropped = dropped + 1 WHERE contact = ?")
+      .BindText(contact)
+      .Run();
+}
+
+// ---- Use
+
+absl::StatusOr<MailGuard::Use> MailGuard::UseOf(absl::string_view contact) {
+  SqliteStatement select = database_.Prepare("SELECT items, bytes FROM mail_use WHERE contact = ?");
+  select.BindText(contact);
+  const absl::StatusOr<bool> row = select.Step();
+  if (!row.ok()) return row.status();
+  return *row ? Use{select.ColumnInt64(0), select.ColumnInt64(1)} : Use();
+}
+
+absl::StatusOr<MailGuard::Use> MailGuard::TotalUse() {
+  SqliteStatement select =
+      database_.Prepare("SELECT coalesce(sum(items), 0), coalesce(sum(bytes), 0) FROM mail_use");
+  const absl::StatusOr<bool> row = select.Step();
+  if (!row.ok()) return row.status();
+  return Use{select.ColumnInt64(0), select.ColumnInt64(1)};
+}
+
 // ---- Held mail
 
 absl::StatusOr<bool> MailGuard::IsHeld(absl::string_view contact, absl::string_view message_id) {
@@ -211,6 +254,12 @@ absl::Status MailGuard::SaveCounted(absl::string_view contact, Topic topic,
 absl::Status MailGuard::ForgetCounted(absl::string_view contact, Topic topic) {
   return database_.Prepare("DELETE FROM mail_counted_notices WHERE contact = ? AND topic = ?")
       .BindText(contact)
+      .BindInt64(static_cast<int64_t>(topic))
+      .Run();
+}
+
+absl::Status MailGuard::ForgetCountedOfAll(Topic topic) {
+  return database_.Prepare("DELETE FROM mail_counted_notices WHERE topic = ?")
       .BindInt64(static_cast<int64_t>(topic))
       .Run();
 }

@@ -36,6 +36,23 @@ class MailGuard {
   absl::Status AddDropped(absl::string_view contact, absl::string_view message_id);
   absl::StatusOr<bool> Dropped(absl::string_view contact, absl::string_view message_id);
 
+  // ---- Blocked senders, whose mail is dropped unseen
+
+  absl::Status Block(absl::string_view contact);
+  absl::Status Unblock(absl::string_view contact);
+  absl::StatusOr<bool> IsBlocked(absl::string_view contact);
+  // One more message of a blocked sender was dropped.
+  absl::Status CountBlocked(absl::string_view contact);
+
+  // ---- What is kept of what others sent, notices apart
+
+  struct Use {
+    int64_t items = 0;
+    int64_t bytes = 0;  // Of bodies.
+  };
+  absl::StatusOr<Use> UseOf(absl::string_view contact);
+  absl::StatusOr<Use> TotalUse();
+
   // ---- Mail of changed identities, which waits at the broker for the user's decision
 
   absl::StatusOr<bool> IsHeld(absl::string_view contact, absl::string_view message_id);
@@ -75,6 +92,7 @@ class MailGuard {
     kUnreadable = 1,  // Mail that could not be read, beyond the notices of an hour.
     kChanged = 2,     // Changes of the identity, likewise.
     kNotHeld = 3,     // Mail of a changed identity, beyond what is held.
+    kNoRoom = 4,      // Mail that waits since this agent keeps no more; one notice, not counted.
   };
   struct CountedNotice {
     int64_t message = 0;  // Row of the notice.
@@ -85,6 +103,7 @@ class MailGuard {
   absl::Status SaveCounted(absl::string_view contact, Topic topic, const CountedNotice& notice);
   // The next event of the kind begins a new notice.
   absl::Status ForgetCounted(absl::string_view contact, Topic topic);
+  absl::Status ForgetCountedOfAll(Topic topic);
 
  private:
   storage::SqliteDatabase& database_;

@@ -53,8 +53,8 @@ absl::StatusOr<absl::optional<X25519KeyPair>> ReadKey(SqliteStatement select) {
 }
 
 MessageStore::Contact ReadContact(const SqliteStatement& row) {
-  return {row.ColumnText(0), row.ColumnBlob(1), row.ColumnInt64(2) != 0, row.ColumnInt64(3),
-          row.ColumnBlob(4)};
+  return {row.ColumnText(0), row.ColumnBlob(1),    row.ColumnInt64(2) != 0, row.ColumnInt64(3),
+          row.ColumnBlob(4), !row.ColumnIsNull(5), row.ColumnInt64(5)};
 }
 
 absl::StatusOr<absl::optional<MessageStore::Session>> ReadSession(SqliteStatement select) {
@@ -199,8 +199,8 @@ absl::Status MessageStore::DropOneTimePreKey(uint32_t id) {
 absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
     absl::string_view username) {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity FROM contacts "
-      "WHERE username = ?");
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, dropped FROM contacts "
+      "LEFT JOIN mail_blocked ON contact = username WHERE username = ?");
   select.BindText(username);
   const absl::StatusOr<bool> row = select.Step();
   if (!row.ok()) return row.status();
@@ -210,8 +210,10 @@ absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
 
 absl::StatusOr<std::vector<MessageStore::Contact>> MessageStore::ListContacts() {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity FROM contacts "
-      "ORDER BY username");
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, dropped FROM contacts "
+      "LEFT JOIN mail_blocked ON contact = username UNION ALL "
+      "SELECT contact, NULL, 0, 0, NULL, dropped FROM mail_blocked "
+      "WHERE contact NOT IN (SELECT username FROM contacts) ORDER BY 1");
   std::vector<Contact> contacts;
   for (;;) {
     const absl::StatusOr<bool> row = select.Step();
@@ -290,8 +292,10 @@ absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
   const absl::Status added =
       database_
           .Prepare(
-              "INSERT INTO messages (contact, outgoing, message_id, kind, state, body, file_name, "
-              "reply_to, sent_at_ms, stored_at_ms, read) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+              "INSERT INTO messages (id, contact, outgoing, message_id, kind, state, body, "
+              "file_name, reply_to, sent_at_ms, stored_at_ms, read) VALUES (1 + max((SELECT "
+              "last_deleted FROM message_numbers), (SELECT coalesce(max(id), 0) FROM messages)), "
+              "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
           .BindText(message.contact)
           .BindInt64(message.outgoing)
           .BindBlob(message.message_id)
@@ -311,8 +315,14 @@ absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
 absl::StatusOr<bool> MessageStore::Knows(absl::string_view contact, bool outgoing,
                                          absl::string_view message_id) {
   SqliteStatement select = database_.Prepare(
-      "SELECT 1 FROM messages WHERE contact = ? AND outgoing = ? AND message_id = ?");
-  select.BindText(contact).BindInt64(outgoing).BindBlob(message_id);
+      "SELECT 1 FROM messages WHERE contact = ? AND outgoing = ? AND message_id = ? UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ? AND 0 = ? AND message_id = ?");
+  select.BindText(contact)
+      .BindInt64(outgoing)
+      .BindBlob(message_id)
+      .BindText(contact)
+      .BindInt64(outgoing)
+      .BindBlob(message_id);
   return select.Step();
 }
 
@@ -353,6 +363,42 @@ absl::StatusOr<absl::optional<int64_t>> MessageStore::OldestUnread() {
 
 absl::Status MessageStore::MarkRead(int64_t id) {
   return database_.Prepare("UPDATE messages SET read = 1 WHERE id = ?").BindInt64(id).Run();
+}
+
+absl::StatusOr<int64_t> MessageStore::Delete(int64_t id) {
+  const absl::Status noted =
+      database_
+          .Prepare(
+              "INSERT INTO mail_deleted (contact, message_id) SELECT contact, message_id FROM "
+              "messages WHERE id = ? AND outgoing = 0 AND kind IN (1, 2) ON CONFLICT DO NOTHING")
+          .BindInt64(id)
+          .Run();
+  if (!noted.ok()) return noted;
+  const absl::Status deleted =
+      database_.Prepare("DELETE FROM messages WHERE id = ? AND state != 2 AND kind != 4")
+          .BindInt64(id)
+          .Run();
+  if (!deleted.ok()) return deleted;
+  return database_.changes();
+}
+
+absl::StatusOr<int64_t> MessageStore::DeleteAll(absl::string_view contact, int64_t before_ms) {
+  const auto run = [&](absl::string_view sql) {
+    return database_.Prepare(sql).BindText(contact).BindInt64(before_ms).BindInt64(before_ms).Run();
+  };
+  absl::Status done =
+      run("INSERT INTO mail_deleted (contact, message_id) SELECT contact, message_id FROM messages "
+          "WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND outgoing = 0 AND kind != 3 "
+          "ON CONFLICT DO NOTHING");
+  if (!done.ok()) return done;
+  done =
+      run("DELETE FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND state != 2 "
+          "AND kind = 4");
+  if (!done.ok()) return done;
+  done =
+      run("DELETE FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND state != 2");
+  if (!done.ok()) return done;
+  return database_.changes();
 }
 
 absl::StatusOr<std::vector<std::string>> MessageStore::ContactsWithQueued() {

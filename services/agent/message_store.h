@@ -68,8 +68,12 @@ class MessageStore {
     bool verified = false;
     int64_t first_seen_ms = 0;
     std::string offered_identity;  // Or empty.
+    // Of MailGuard; not saved with the rest.
+    bool blocked = false;
+    int64_t dropped_messages = 0;
   };
   absl::StatusOr<absl::optional<Contact>> FindContact(absl::string_view username);
+  // With those who are blocked and no contacts, whose `identity` is empty.
   absl::StatusOr<std::vector<Contact>> ListContacts();
   // Adds or replaces the row.
   absl::Status SaveContact(const Contact& contact);
@@ -90,8 +94,10 @@ class MessageStore {
 
   // ---- Messages
 
-  // Returns the row's id. AlreadyExists when the contact's message id is known in that direction.
+  // Returns the row's id, above every earlier one. AlreadyExists when the contact's message id is known
+  // in that direction.
   absl::StatusOr<int64_t> AddMessage(const MessageRecord& message);
+  // Also when it has been deleted, if it came from the contact.
   absl::StatusOr<bool> Knows(absl::string_view contact, bool outgoing,
                              absl::string_view message_id);
   absl::StatusOr<absl::optional<MessageRecord>> Get(int64_t id);
@@ -106,6 +112,10 @@ class MessageStore {
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
   absl::StatusOr<absl::optional<int64_t>> OldestUnread();
   absl::Status MarkRead(int64_t id);
+  // Deletes what is not on its way out; returns how much of it was for people. The first: one message.
+  // The second: everything with the contact that was stored before `before_ms` (0: at any time).
+  absl::StatusOr<int64_t> Delete(int64_t id);
+  absl::StatusOr<int64_t> DeleteAll(absl::string_view contact, int64_t before_ms);
 
   struct Queued {
     MessageRecord message;

@@ -44,14 +44,17 @@ struct MessageRecord {
 
 struct ContactRecord {
   std::string username;
-  std::string fingerprint;  // Of the pinned identity, 32 bytes.
-  bool verified = false;    // The safety number was compared.
+  // Of the pinned identity, 32 bytes; empty for a blocked user who is no contact.
+  std::string fingerprint;
+  bool verified = false;  // The safety number was compared.
   int64_t first_seen_ms = 0;
   // Of the identity that showed up in place of the pinned one and waits for the user's decision;
   // empty when none does.
   std::string offered_fingerprint;
   std::string safety_number;          // With the pinned identity.
   std::string offered_safety_number;  // With the offered one, or empty.
+  bool blocked = false;               // Its mail is dropped unseen; so much was:
+  int64_t dropped_messages = 0;
 };
 
 }  // namespace blindcart::agent

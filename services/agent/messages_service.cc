@@ -83,6 +83,8 @@ v1::Contact ToMessage(const ContactRecord& record) {
   contact.set_key_changed(!record.offered_fingerprint.empty());
   contact.set_offered_fingerprint_hex(crypto::HexEncode(record.offered_fingerprint));
   contact.set_offered_safety_number(record.offered_safety_number);
+  contact.set_blocked(record.blocked);
+  contact.set_dropped_messages(record.dropped_messages);
   return contact;
 }
 
@@ -267,6 +269,7 @@ absl::Status MessagesService::SendNow(const v1::SendMessageRequest& request,
   reply->set_key_exchange(sent->timings.key_exchange);
   reply->set_key_exchange_us(sent->timings.key_exchange_us);
   reply->set_encryption_us(sent->timings.encryption_us);
+  reply->set_beyond_allowance(sent->beyond_allowance);
   return absl::OkStatus();
 }
 
@@ -321,6 +324,22 @@ grpc::ServerWriteReactor<v1::WatchMessagesEvent>* MessagesService::Watch(
   return watching.get();
 }
 
+grpc::ServerUnaryReactor* MessagesService::Delete(grpc::CallbackServerContext* context,
+                                                  const v1::DeleteMessagesRequest* request,
+                                                  v1::DeleteMessagesReply* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    if ((request->id() == 0) == request->contact().empty() || request->id() < 0 ||
+        request->before_ms() < 0 || (request->id() != 0 && request->before_ms() != 0)) {
+      return absl::InvalidArgumentError("one message, or those with one contact");
+    }
+    const absl::StatusOr<int64_t> deleted =
+        request->id() != 0 ? messenger_.Delete(request->id())
+                           : messenger_.DeleteAll(request->contact(), request->before_ms());
+    if (deleted.ok()) reply->set_deleted(*deleted);
+    return deleted.status();
+  });
+}
+
 grpc::ServerUnaryReactor* MessagesService::ListContacts(grpc::CallbackServerContext* context,
                                                         const v1::ListContactsRequest* /*request*/,
                                                         v1::ListContactsReply* reply) {
@@ -365,6 +384,22 @@ grpc::ServerUnaryReactor* MessagesService::KeepContact(grpc::CallbackServerConte
                                                        v1::Contact* reply) {
   return RunUnaryCall(context, calls_, [this, request, reply] {
     return Fill(messenger_.KeepIdentity(request->username()), reply);
+  });
+}
+
+grpc::ServerUnaryReactor* MessagesService::BlockContact(grpc::CallbackServerContext* context,
+                                                        const v1::ContactRequest* request,
+                                                        v1::Contact* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    return Fill(messenger_.Block(request->username()), reply);
+  });
+}
+
+grpc::ServerUnaryReactor* MessagesService::UnblockContact(grpc::CallbackServerContext* context,
+                                                          const v1::ContactRequest* request,
+                                                          v1::Contact* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    return Fill(messenger_.Unblock(request->username()), reply);
   });
 }
 

@@ -117,6 +117,13 @@ std::string CountedNotice(absl::string_view username, MailGuard::Topic topic, in
                           " more times, beyond the ", Messenger::kMaxNoticesPerHour,
                           " notices of an hour. Which one shows now: blindcart contacts verify ",
                           username);
+    case MailGuard::Topic::kNoRoom:
+      return absl::StrCat(
+          "There is no room for more of ", username,
+          ": this agent keeps so much of one contact, and of all, and deletes nothing by itself. "
+          "What comes waits at the broker until it expires. To make room: blindcart message delete "
+          "--contact ",
+          username, " --before DATE. To have no more of it: blindcart contacts block ", username);
     case MailGuard::Topic::kNotHeld:
       return absl::StrCat(messages, " under a changed identity of ", username, " came than the ",
                           Messenger::kMaxHeldPerContact,
@@ -125,6 +132,18 @@ std::string CountedNotice(absl::string_view username, MailGuard::Topic topic, in
                           username);
   }
   return "";
+}
+
+absl::Status Blocked(absl::string_view username) {
+  return absl::FailedPreconditionError(absl::StrCat(
+      "you have blocked ", username,
+      ". Nothing was sent. To write to each other again: blindcart contacts unblock ", username));
+}
+
+// Whether it is only now that nothing can be sent.
+bool GoesOutLater(const absl::Status& status) {
+  return absl::IsUnavailable(status) || absl::IsUnauthenticated(status) ||
+         absl::IsResourceExhausted(status);
 }
 
 bool ForPeople(const MessageRecord& message) { return message.kind != MessageKind::kUnreadable; }
@@ -154,6 +173,7 @@ struct Messenger::State {
     bool new_contact = false;
     absl::optional<PublicIdentity> offered;  // Set: the sender's identity is not the pinned one.
     bool duplicate = false;                  // Set: sealed by its sender, and taken in before.
+    bool no_room = false;                    // Set: it would go beyond the limits.
   };
 
   int64_t Now() const { return use.clock->NowUnixMs(); }
@@ -186,6 +206,8 @@ struct Messenger::State {
   }
 
   absl::StatusOr<ContactRecord> Describe(const MessageStore::Contact& contact) const;
+  // Of a contact, or of another one who is or was blocked.
+  absl::StatusOr<ContactRecord> DescribeUser(const std::string& username);
   absl::StatusOr<MessageRecord> Load(int64_t id);
   absl::Status Decided(MessageStore& store, const std::string& username);
 
@@ -214,6 +236,8 @@ struct Messenger::State {
 
   // ---- Receiving
   absl::StatusOr<Taken> Take(const v1::MailItem& item);
+  absl::StatusOr<Taken> LeaveForRoom(const v1::MailItem& item);
+  absl::StatusOr<bool> HasRoom(MessageStore& store, const std::string& contact, int64_t bytes);
   absl::StatusOr<bool> IsKnown(MessageStore& store, const v1::MailItem& item);
   absl::StatusOr<Taken> HoldBack(const v1::MailItem& item, const PublicIdentity& offered);
   absl::Status Open(MessageStore& store, const std::string& own_name, const v1::MailItem& item,
@@ -273,6 +297,9 @@ absl::StatusOr<Messenger::Sent> Messenger::Send(const Outgoing& outgoing) {
   if (!valid.ok()) return valid;
 
   const absl::Status queued = s.Transact([&](MessageStore& store) -> absl::Status {
+    const absl::StatusOr<bool> blocked = store.guard().IsBlocked(outgoing.to);
+    if (!blocked.ok()) return blocked.status();
+    if (*blocked) return Blocked(outgoing.to);
     const auto contact = store.FindContact(outgoing.to);
     if (!contact.ok()) return contact.status();
     if (contact->has_value() && !(*contact)->offered_identity.empty()) {
@@ -300,7 +327,8 @@ absl::StatusOr<Messenger::Sent> Messenger::Send(const Outgoing& outgoing) {
   if (!now.ok()) return now.status();
   // Who cannot be reached now is reached later, by Flush. Of everything else the sender hears now, so
   // it must not go out later by itself.
-  if (!sending.ok() && !absl::IsUnavailable(sending) && !absl::IsUnauthenticated(sending)) {
+  sent.beyond_allowance = absl::IsResourceExhausted(sending);
+  if (!sending.ok() && !GoesOutLater(sending)) {
     const absl::Status left = s.Leave(message.id, MessageState::kRefused);
     return left.ok() ? sending : left;
   }
@@ -323,7 +351,7 @@ absl::Status Messenger::Flush() {
     const absl::Status sent = s.SendQueued(contact, 0, nullptr);
     // What waits for the user's decision is not in the others' way, nor an error.
     if (!absl::IsFailedPrecondition(sent)) first.Update(sent);
-    if (absl::IsUnavailable(sent) || absl::IsUnauthenticated(sent)) break;
+    if (GoesOutLater(sent)) break;
   }
   return first;
 }
@@ -378,6 +406,9 @@ absl::Status Messenger::State::SendQueued(const std::string& contact, int64_t wa
       case v1::SEND_MAIL_OUTCOME_QUOTA:
         state = MessageState::kMailboxFull;
         break;
+      case v1::SEND_MAIL_OUTCOME_ALLOWANCE:
+        return absl::ResourceExhaustedError(
+            "so much was sent that the broker has this wait. It goes out later by itself");
       case v1::SEND_MAIL_OUTCOME_BUSY:
         return absl::UnavailableError("the broker is busy. The message goes out later by itself");
       default:
@@ -769,10 +800,17 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
     const absl::StatusOr<bool> known = IsKnown(store, item);
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
+    const absl::StatusOr<bool> blocked = store.guard().IsBlocked(item.sender());
+    if (!blocked.ok()) return blocked.status();
+    if (*blocked) {
+      const absl::Status counted = store.guard().CountBlocked(item.sender());
+      return counted.ok() ? store.guard().AddDropped(item.sender(), item.message_id()) : counted;
+    }
     return Open(store, *own_name, item, &arrival);
   });
   if (arrival.offered.has_value()) return HoldBack(item, *arrival.offered);
   if (arrival.duplicate) return Taken::kDone;
+  if (arrival.no_room) return LeaveForRoom(item);
   if (absl::IsUnauthenticated(opened)) return NoteUnreadable(item);
   if (!opened.ok()) return opened;
   if (arrival.new_contact) {
@@ -781,6 +819,38 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
   }
   Tell(arrival.shown);
   return arrival.shown.empty() ? Taken::kDone : Taken::kRead;
+}
+
+// The limits are reached: the mail stays with the broker, and the user is told once.
+absl::StatusOr<Messenger::State::Taken> Messenger::State::LeaveForRoom(const v1::MailItem& item) {
+  LogWarning("mail.no_room");
+  constexpr MailGuard::Topic kTopic = MailGuard::Topic::kNoRoom;
+  std::vector<MessageRecord> shown;
+  const absl::Status done = Transact([&](MessageStore& store) -> absl::Status {
+    const auto told = store.guard().FindCounted(item.sender(), kTopic);
+    if (!told.ok()) return told.status();
+    if (told->has_value()) return absl::OkStatus();
+    const absl::StatusOr<bool> room = RoomForNotice(store, item.sender());
+    if (!room.ok()) return room.status();
+    if (!*room) return absl::OkStatus();
+    return CountInNotice(store, item.sender(), kTopic, 0, &shown);
+  });
+  if (!done.ok()) return done;
+  Tell(shown);
+  return Taken::kHeld;
+}
+
+// Whether one more body of this size is within the limits.
+absl::StatusOr<bool> Messenger::State::HasRoom(MessageStore& store, const std::string& contact,
+                                               int64_t bytes) {
+  const absl::StatusOr<MailGuard::Use> of_contact = store.guard().UseOf(contact);
+  if (!of_contact.ok()) return of_contact.status();
+  const absl::StatusOr<MailGuard::Use> total = store.guard().TotalUse();
+  if (!total.ok()) return total.status();
+  const Limits& limits = use.limits;
+  return of_contact->items < limits.messages_per_contact &&
+         of_contact->bytes + bytes <= limits.bytes_per_contact && total->items < limits.messages &&
+         total->bytes + bytes <= limits.bytes;
 }
 
 // Whether this mail has been taken in or dropped before.
@@ -919,6 +989,17 @@ absl::Status Messenger::State::Keep(MessageStore& store, const v1::MailItem& ite
     arrival->duplicate = true;
     return absl::UnauthenticatedError("taken in before");
   }
+  const absl::StatusOr<bool> room =
+      HasRoom(store, item.sender(),
+              static_cast<int64_t>(content.text().size() + content.file().content().size()));
+  if (!room.ok()) return room.status();
+  if (!*room) {
+    arrival->no_room = true;
+    return absl::ResourceExhaustedError("no room");
+  }
+  const absl::Status told_anew =
+      store.guard().ForgetCounted(item.sender(), MailGuard::Topic::kNoRoom);
+  if (!told_anew.ok()) return told_anew;
   if (content.has_unreadable()) return KeepUnreadable(store, item, content, arrival);
   MessageRecord message;
   message.contact = item.sender();
@@ -1112,6 +1193,49 @@ absl::StatusOr<absl::optional<MessageRecord>> Messenger::ReadNext() {
   return message;
 }
 
+absl::StatusOr<int64_t> Messenger::Delete(int64_t id) {
+  int64_t count = 0;
+  const absl::Status done = state_->Transact([&](MessageStore& store) -> absl::Status {
+    const auto message = store.Get(id);
+    if (!message.ok()) return message.status();
+    if (!message->has_value() || !ForPeople(**message)) {
+      return absl::NotFoundError("there is no such message");
+    }
+    if ((*message)->state == MessageState::kQueued) {
+      return absl::FailedPreconditionError("that message has not gone out yet");
+    }
+    const absl::StatusOr<int64_t> deleted = store.Delete(id);
+    if (!deleted.ok()) return deleted.status();
+    count = *deleted;
+    return store.guard().ForgetCountedOfAll(MailGuard::Topic::kNoRoom);
+  });
+  if (!done.ok()) return done;
+  const absl::Status scrubbed = state_->use.database->Scrub();
+  if (!scrubbed.ok()) return scrubbed;
+  // What found no room comes in now, or after the next login.
+  Receive().IgnoreError();
+  return count;
+}
+
+absl::StatusOr<int64_t> Messenger::DeleteAll(const std::string& contact, int64_t before_ms) {
+  if (!protocol::IsValidUsername(contact)) {
+    return absl::InvalidArgumentError("that is no valid username");
+  }
+  int64_t count = 0;
+  const absl::Status done = state_->Transact([&](MessageStore& store) -> absl::Status {
+    const absl::StatusOr<int64_t> deleted = store.DeleteAll(contact, before_ms);
+    if (!deleted.ok()) return deleted.status();
+    count = *deleted;
+    return store.guard().ForgetCountedOfAll(MailGuard::Topic::kNoRoom);
+  });
+  if (!done.ok()) return done;
+  const absl::Status scrubbed = state_->use.database->Scrub();
+  if (!scrubbed.ok()) return scrubbed;
+  // What found no room comes in now, or after the next login.
+  Receive().IgnoreError();
+  return count;
+}
+
 uint64_t Messenger::AddListener(Listener listener) {
   std::lock_guard<std::mutex> lock(state_->listeners_mutex);
   const uint64_t id = state_->next_listener_id++;
@@ -1133,6 +1257,9 @@ absl::StatusOr<ContactRecord> Messenger::State::Describe(
   record.username = contact.username;
   record.verified = contact.verified;
   record.first_seen_ms = contact.first_seen_ms;
+  record.blocked = contact.blocked;
+  record.dropped_messages = contact.dropped_messages;
+  if (contact.identity.empty()) return record;
   const absl::StatusOr<PublicIdentity> pinned = KeptIdentity(contact.identity);
   if (!pinned.ok()) return pinned.status();
   record.fingerprint = pinned->fingerprint();
@@ -1147,6 +1274,21 @@ absl::StatusOr<ContactRecord> Messenger::State::Describe(
   if (!number.ok()) return number.status();
   record.offered_safety_number = *std::move(number);
   return record;
+}
+
+absl::StatusOr<ContactRecord> Messenger::State::DescribeUser(const std::string& username) {
+  MessageStore::Contact user;
+  const absl::Status found = Query([&](MessageStore& store) -> absl::Status {
+    const auto contacts = store.ListContacts();
+    if (!contacts.ok()) return contacts.status();
+    user.username = username;
+    for (const MessageStore::Contact& contact : *contacts) {
+      if (contact.username == username) user = contact;
+    }
+    return absl::OkStatus();
+  });
+  if (!found.ok()) return found;
+  return Describe(user);
 }
 
 absl::StatusOr<std::vector<ContactRecord>> Messenger::Contacts() {
@@ -1315,6 +1457,32 @@ absl::StatusOr<ContactRecord> Messenger::KeepIdentity(const std::string& usernam
   // The broker may forget now what waited under the other identity, or after the next login.
   Receive().IgnoreError();
   return record;
+}
+
+absl::StatusOr<ContactRecord> Messenger::Block(const std::string& username) {
+  if (!protocol::IsValidUsername(username)) {
+    return absl::InvalidArgumentError("that is no valid username");
+  }
+  if (username == state_->use.transport->username()) {
+    return absl::InvalidArgumentError("that is you");
+  }
+  const absl::Status done =
+      state_->Transact([&](MessageStore& store) { return store.guard().Block(username); });
+  if (!done.ok()) return done;
+  // What waits at the broker is dropped now, or after the next login.
+  Receive().IgnoreError();
+  return state_->DescribeUser(username);
+}
+
+absl::StatusOr<ContactRecord> Messenger::Unblock(const std::string& username) {
+  const absl::Status done = state_->Transact([&](MessageStore& store) -> absl::Status {
+    const absl::StatusOr<bool> blocked = store.guard().IsBlocked(username);
+    if (!blocked.ok()) return blocked.status();
+    if (!*blocked) return absl::FailedPreconditionError("that user is not blocked");
+    return store.guard().Unblock(username);
+  });
+  if (!done.ok()) return done;
+  return state_->DescribeUser(username);
 }
 
 }  // namespace blindcart::agent

@@ -60,13 +60,22 @@ class Messenger {
   static constexpr int64_t kMaxAnsweredSessionsPerHour = 2 * kMaxNoticesPerHour;
   static constexpr int64_t kMaxHeldPerContact = 20;  // Messages of changed identities.
 
-  // All must outlive the object.
+  // What is kept of what others sent, notices apart. What would be more stays with the broker until
+  // the user has deleted something; nothing is deleted by itself.
+  struct Limits {
+    int64_t messages_per_contact = 10'000;
+    int64_t bytes_per_contact = 64 * 1'048'576;  // Of texts and files.
+    int64_t messages = 50'000;
+    int64_t bytes = 512 * 1'048'576;
+  };
+  // All that is pointed to must outlive the object.
   struct Dependencies {
     const crypto::Identity* identity = nullptr;
     MailTransport* transport = nullptr;
     AgentDatabase* database = nullptr;
     crypto::RandomSource* random = nullptr;
     const protocol::Clock* clock = nullptr;
+    Limits limits;
   };
   explicit Messenger(const Dependencies& dependencies);
   ~Messenger();
@@ -88,13 +97,15 @@ class Messenger {
     int64_t encryption_us = 0;    // Padding and sealing; 0 when nothing was sealed.
   };
   struct Sent {
-    // `message.state` is the outcome: kSent, kQueued (the broker cannot be reached or is busy; it
-    // goes out by itself later), kNoRecipient, kMailboxFull.
+    // `message.state` is the outcome: kSent, kQueued (the broker cannot be reached or takes no more
+    // now; it goes out by itself later), kNoRecipient, kMailboxFull.
     MessageRecord message;
-    bool first_contact = false;  // The recipient's identity was pinned just now, unverified.
+    bool beyond_allowance = false;  // Queued, since so much was sent that the broker has this wait.
+    bool first_contact = false;     // The recipient's identity was pinned just now, unverified.
     Timings timings;
   };
-  // FailedPrecondition when the recipient's identity changed and was not accepted; nothing is sent.
+  // FailedPrecondition when the recipient's identity changed and was not accepted, or the recipient is
+  // blocked; nothing is sent.
   absl::StatusOr<Sent> Send(const Outgoing& outgoing);
 
   // ---- With the broker
@@ -126,6 +137,12 @@ class Messenger {
   // The oldest unread one, if there is one, which counts as read from now on.
   absl::StatusOr<absl::optional<MessageRecord>> ReadNext();
 
+  // Deletes one message, or everything with a contact that came or was written before `before_ms` (0:
+  // at any time); returns how many. What has not gone out yet is not deleted. Then takes in what found
+  // no room before. NotFound; FailedPrecondition when the one message has not gone out yet.
+  absl::StatusOr<int64_t> Delete(int64_t id);
+  absl::StatusOr<int64_t> DeleteAll(const std::string& contact, int64_t before_ms);
+
   // Called for each incoming message and notice once it is durable, and for each outgoing one whose
   // state changed, on the thread that did it; must not block. After RemoveListener has returned, it
   // is not called again.
@@ -149,6 +166,9 @@ class Messenger {
                                                absl::string_view fingerprint);
   // Keeps the pinned identity: the offered one is rejected, and its mail dropped from now on.
   absl::StatusOr<ContactRecord> KeepIdentity(const std::string& username);
+  // From now on the user's mail is dropped unseen, and nothing is sent there. Need not be a contact.
+  absl::StatusOr<ContactRecord> Block(const std::string& username);
+  absl::StatusOr<ContactRecord> Unblock(const std::string& username);
 
  private:
   struct State;

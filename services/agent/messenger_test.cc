@@ -44,8 +44,13 @@ std::string FreshFolder() {
 class User {
  public:
   User(FakeMailbox& box, std::string name, int identity, crypto::RandomSource& random,
-       const protocol::Clock& clock)
-      : box_(box), name_(std::move(name)), identity_(identity), random_(random), clock_(clock) {
+       const protocol::Clock& clock, Messenger::Limits limits = Messenger::Limits())
+      : box_(box),
+        name_(std::move(name)),
+        identity_(identity),
+        random_(random),
+        clock_(clock),
+        limits_(limits) {
     box_.Enrol(name_, TestIdentity(identity_).public_identity());
     Install();
   }
@@ -146,7 +151,8 @@ class User {
         name_(victim->name_),
         identity_(victim->identity_),
         random_(victim->random_),
-        clock_(victim->clock_) {
+        clock_(victim->clock_),
+        limits_(victim->limits_) {
     EXPECT_TRUE(victim->database_->Scrub().ok());
     folder_ = FreshFolder();
     std::filesystem::copy(victim->folder_, folder_, std::filesystem::copy_options::recursive);
@@ -163,7 +169,7 @@ class User {
     database_ = *std::move(database);
     transport_ = box_.TransportFor(name_);
     messenger_ = std::make_unique<Messenger>(Messenger::Dependencies{
-        &TestIdentity(identity_), transport_.get(), database_.get(), &random_, &clock_});
+        &TestIdentity(identity_), transport_.get(), database_.get(), &random_, &clock_, limits_});
   }
 
   FakeMailbox& box_;
@@ -171,6 +177,7 @@ class User {
   int identity_;
   crypto::RandomSource& random_;
   const protocol::Clock& clock_;
+  const Messenger::Limits limits_;
   std::string folder_;
   std::unique_ptr<AgentDatabase> database_;
   std::unique_ptr<MailTransport> transport_;
@@ -881,6 +888,130 @@ TEST_F(MessengerTest, NobodyAnswersForEver) {
   EXPECT_EQ(bob_.Receive().back(), "whole");
 }
 
+TEST_F(MessengerTest, WhatFindsNoRoomWaitsAtTheBrokerAndNothingGoesByItself) {
+  Messenger::Limits limits;
+  limits.messages_per_contact = 3;
+  limits.bytes_per_contact = 100;
+  limits.messages = 4;
+  User carol(box_, "carol", 2, random_, clock_, limits);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(alice_.Say("carol", absl::StrCat("a", i)), MessageState::kSent);
+  }
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(carol.Receive(), Texts({"a0", "a1", "a2", "!"})) << "told once";
+    EXPECT_EQ(box_.Waiting("carol").size(), 2u);
+  }
+  EXPECT_NE(carol->List({})->front().body.find("message delete --contact alice"),
+            std::string::npos);
+  // Another one finds room until all of it is used up.
+  EXPECT_EQ(bob_.Say("carol", "b0"), MessageState::kSent);
+  EXPECT_EQ(bob_.Say("carol", "b1"), MessageState::kSent);
+  EXPECT_EQ(carol.Receive(), Texts({"a0", "a1", "a2", "!", "b0", "!"}));
+  EXPECT_EQ(box_.Waiting("carol").size(), 3u);
+  carol.Restart();
+  EXPECT_EQ(carol.Receive().size(), 6u);
+
+  // Room is made; what waits comes in at once.
+  const auto all = carol->List({});
+  const int64_t first = all->back().id;
+  EXPECT_TRUE(carol->Delete(first).ok());
+  EXPECT_TRUE(absl::IsNotFound(carol->Delete(first).status()));
+  EXPECT_EQ(carol.Got(), Texts({"a1", "a2", "!", "b0", "!", "a3", "!", "!"}));
+  const auto deleted = carol->DeleteAll("alice", 0);
+  ASSERT_TRUE(deleted.ok());
+  EXPECT_EQ(*deleted, 5) << "three messages, two notices";
+  EXPECT_EQ(carol.Got(), Texts({"b0", "!", "!", "a4", "b1"}));
+  EXPECT_TRUE(box_.Waiting("carol").empty());
+  // Nothing that was deleted comes again, and no number is given twice.
+  for (const v1::MailItem& item : box_.all_mail()) box_.Put("carol", item);
+  EXPECT_EQ(carol.Receive(), Texts({"b0", "!", "!", "a4", "b1"}));
+  const int64_t newest = carol->List({})->front().id;
+  EXPECT_TRUE(carol->Delete(newest).ok());
+  EXPECT_EQ(bob_.Say("carol", "b2"), MessageState::kSent);
+  EXPECT_EQ(carol.Receive().back(), "b2");
+  EXPECT_GT(carol->List({})->front().id, newest);
+
+  // Bytes count too: this one is larger than what is left.
+  EXPECT_EQ(alice_.Say("carol", std::string(99, 'x')), MessageState::kSent);
+  EXPECT_EQ(carol.Receive().back(), "!");
+  EXPECT_TRUE(carol->DeleteAll("alice", 0).ok());
+  EXPECT_EQ(carol.Receive().back(), std::string(99, 'x'));
+}
+
+TEST_F(MessengerTest, DeletesWhatIsOldAndNotWhatHasYetToGoOut) {
+  Meet();
+  clock_.Advance(kDayMs);
+  EXPECT_EQ(alice_.Say("bob", "unmistakable words"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "unmistakable words"}));
+  EXPECT_EQ(*bob_->DeleteAll("alice", clock_.NowUnixMs() - 1'000), 2) << "hello and hi";
+  EXPECT_EQ(bob_.Got(), Texts({"unmistakable words"}));
+  EXPECT_EQ(*bob_->DeleteAll("carol", 0), 0);
+  ASSERT_NE(bob_.Bytes().find("unmistakable"), std::string::npos);
+  EXPECT_EQ(*bob_->DeleteAll("alice", 0), 1);
+  EXPECT_EQ(bob_.Bytes().find("unmistakable"), std::string::npos);
+  Offline("send");
+  EXPECT_EQ(bob_.Say("alice", "on its way"), MessageState::kQueued);
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_->Delete(bob_->List({})->front().id).status()));
+  EXPECT_EQ(*bob_->DeleteAll("alice", 0), 0);
+  Online();
+  EXPECT_TRUE(bob_->Flush().ok());
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "on its way"}));
+  EXPECT_EQ(alice_.Say("bob", "the session stands"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"the session stands"}));
+}
+
+TEST_F(MessengerTest, MailOfTheBlockedIsDroppedUnseenAndCounted) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "before"), MessageState::kSent);
+  const auto blocked = bob_->Block("alice");
+  ASSERT_TRUE(blocked.ok()) << blocked.status();
+  EXPECT_TRUE(blocked->blocked);
+  EXPECT_TRUE(box_.Waiting("bob").empty()) << "what waited is dropped at once";
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(alice_.Say("bob", "more"), MessageState::kSent);
+  const v1::MailItem again = box_.Waiting("bob").front();
+  v1::MailItem damaged = again;
+  damaged.set_message_id(std::string(16, 'd'));
+  damaged.set_sealed("damaged");
+  box_.Put("bob", damaged);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello"}));
+  EXPECT_TRUE(bob_->OnPush(again).ok());
+  EXPECT_TRUE(box_.Waiting("bob").empty());
+  const auto contact = bob_->GetContact("alice");
+  EXPECT_EQ(contact->dropped_messages, 4);
+  EXPECT_FALSE(contact->fingerprint.empty());
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_.TrySay("alice", "x").status()));
+  EXPECT_EQ(alice_.Receive(), Texts({"hi"})) << "told nothing";
+
+  bob_.Restart();
+  ASSERT_TRUE(bob_->Unblock("alice").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_->Unblock("alice").status()));
+  EXPECT_EQ(alice_.Say("bob", "after"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "after"}));
+  EXPECT_EQ(bob_.Say("alice", "yes"), MessageState::kSent);
+  // Somebody who is no contact.
+  EXPECT_TRUE(bob_->Block("mallory").ok());
+  EXPECT_EQ(bob_->Contacts()->back().username, "mallory");
+  EXPECT_TRUE(bob_->Contacts()->back().fingerprint.empty());
+  User mallory(box_, "mallory", 2, random_, clock_);
+  EXPECT_EQ(mallory.Say("bob", "hello"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "after"}));
+  EXPECT_EQ(bob_->Contacts()->back().dropped_messages, 1);
+  EXPECT_TRUE(absl::IsInvalidArgument(bob_->Block("Not A Name").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(bob_->Block("bob").status()));
+}
+
+TEST_F(MessengerTest, WhatIsBeyondTheSendersAllowanceGoesOutLater) {
+  box_.send_outcome = v1::SEND_MAIL_OUTCOME_ALLOWANCE;
+  const auto sent = alice_.TrySay("bob", "too much");
+  ASSERT_TRUE(sent.ok()) << sent.status();
+  EXPECT_EQ(sent->message.state, MessageState::kQueued);
+  EXPECT_TRUE(sent->beyond_allowance);
+  EXPECT_TRUE(absl::IsResourceExhausted(alice_->Flush()));
+  box_.send_outcome = v1::SEND_MAIL_OUTCOME_STORED;
+  EXPECT_TRUE(alice_->Flush().ok());
+  EXPECT_EQ(bob_.Receive(), Texts({"too much"}));
+}
+
 TEST_F(MessengerTest, ABrokerThatTalksNonsenseIsNotFollowed) {
   EXPECT_EQ(alice_.Say("bob", "hello"), MessageState::kSent);
   box_.alter_mail = [](v1::MailItem* item) { item->set_mail_number(0); };
@@ -972,8 +1103,8 @@ TEST_F(MessengerTest, ManyAtOnce) {
 
 TEST_F(MessengerTest, NeedsALogin) {
   const std::unique_ptr<MailTransport> nobody = box_.TransportFor("");
-  Messenger messenger(Messenger::Dependencies{&TestIdentity(0), nobody.get(), &alice_.database(),
-                                              &random_, &clock_});
+  Messenger messenger(Messenger::Dependencies{
+      &TestIdentity(0), nobody.get(), &alice_.database(), &random_, &clock_, {}});
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.Send({"bob", "x", "", "", 0}).status()));
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.OnConnected()));
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.GetContact("bob").status()));

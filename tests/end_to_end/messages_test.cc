@@ -230,6 +230,38 @@ TEST_F(MessagesTest, ReaderSeesEachOnceAndInOrder) {
   EXPECT_EQ(answer["reply_to_hex"], sent[1]["message_id_hex"]);
 }
 
+TEST_F(MessagesTest, WhatIsDeletedIsGoneAndTheBlockedAreNotHeard) {
+  Send("alice", "bob", "one");
+  Send("alice", "bob", "two");
+  WaitForTexts("bob", 2);
+  const std::string newest = absl::StrCat(LatestId("bob"));
+  EXPECT_EQ(Int(shopping().Ask("bob", {"message", "delete", newest})["deleted"]), 1);
+  EXPECT_THAT(Texts("bob"), ElementsAre("one"));
+  shopping().Ask("bob", {"message", "delete", newest}, kFailure);
+  shopping().Ask("bob", {"message", "delete"}, kUsage);
+  shopping().Ask("bob", {"message", "delete", newest, "--contact", "alice"}, kUsage);
+  const json none =
+      shopping().Ask("bob", {"message", "delete", "--contact", "alice", "--before", "2020-01-01"});
+  EXPECT_EQ(Int(none["deleted"]), 0);
+  EXPECT_GE(Int(shopping().Ask("bob", {"message", "delete", "--contact", "alice"})["deleted"]), 1);
+  EXPECT_THAT(Texts("bob"), IsEmpty());
+
+  EXPECT_EQ(shopping().Ask("bob", {"contacts", "block", "alice"})["blocked"], true);
+  EXPECT_EQ(Send("alice", "bob", "unheard"), "MESSAGE_STATE_SENT");
+  WaitForEmptyMailboxes();
+  EXPECT_THAT(Texts("bob"), IsEmpty());
+  const json contacts = shopping().Ask("bob", {"contacts"})["contacts"];
+  ASSERT_EQ(contacts.size(), 1u);
+  EXPECT_EQ(Int(contacts[0]["dropped_messages"]), 1);
+  const Answer refused = shopping().Run("bob", {"message", "send", "alice", "x"});
+  EXPECT_EQ(refused.exit_code, kRefused);
+  EXPECT_THAT(refused.err, HasSubstr("contacts unblock alice"));
+  EXPECT_EQ(shopping().Ask("bob", {"contacts", "unblock", "alice"})["blocked"], false);
+  EXPECT_EQ(Send("alice", "bob", "heard"), "MESSAGE_STATE_SENT");
+  WaitForTexts("bob", 1);
+  EXPECT_THAT(Texts("bob"), ElementsAre("heard"));
+}
+
 TEST_F(MessagesTest, AFileArrivesAsItIsAndReplacesNothing) {
   const std::string path = market().folder() + "/map.bin";
   const std::string content = Content(200'000, 3);
