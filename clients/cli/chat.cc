@@ -144,6 +144,9 @@ class ChatRoom {
       }
       return;
     }
+    if (message.first_contact() && !message.contact_verified()) {
+      context_.console().Complain(FirstContactWarning(username_));
+    }
     const std::string time = TimeOfDay(message.stored_at_ms());
     switch (message.kind()) {
       case v1::MESSAGE_KIND_FILE:

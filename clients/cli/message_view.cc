@@ -24,12 +24,32 @@ Cell StateOf(const v1::UserMessage& message) {
 std::string Gist(const v1::UserMessage& message) {
   switch (message.kind()) {
     case v1::MESSAGE_KIND_FILE:
-      return absl::StrCat("[file] ", message.file_name(), ", ", FormatSize(message.size_bytes()));
+      return absl::StrCat(message.file_name(), ", ", FormatSize(message.size_bytes()));
     case v1::MESSAGE_KIND_NOTICE:
-      return absl::StrCat("[notice] ", message.text());
+      return message.text();
     default:
       return message.text().substr(0, message.text().find('\n'));
   }
+}
+
+// In a column of its own: no text can pass for a notice of one's own agent.
+Cell KindOf(const v1::UserMessage& message) {
+  switch (message.kind()) {
+    case v1::MESSAGE_KIND_FILE:
+      return "file";
+    case v1::MESSAGE_KIND_NOTICE:
+      return {"notice", Style::kWarning};
+    default:
+      return "text";
+  }
+}
+
+// Of what somebody sent: how far it is known that it was them.
+Cell KeyOfSender(const v1::UserMessage& message) {
+  if (message.outgoing() || message.kind() == v1::MESSAGE_KIND_NOTICE) return "";
+  if (message.contact_verified()) return {"verified", Style::kGood};
+  if (message.first_contact()) return {"first contact, key not verified", Style::kWarning};
+  return {"not verified", Style::kWarning};
 }
 
 Cell KeyState(const v1::Contact& contact) {
@@ -37,18 +57,26 @@ Cell KeyState(const v1::Contact& contact) {
     return {absl::StrCat("blocked, ", contact.dropped_messages(), " dropped"), Style::kBad};
   }
   if (contact.key_changed()) return {"CHANGED: not accepted", Style::kBad};
-  return contact.verified() ? Cell("verified", Style::kGood) : Cell("on trust", Style::kWarning);
+  if (contact.verified()) return {"verified", Style::kGood};
+  return {contact.first_contact_by_mail() ? "first contact by mail, key not verified" : "on trust",
+          Style::kWarning};
 }
 
 }  // namespace
 
 void PrintMessages(Context& context, const v1::ListMessagesReply& messages) {
-  Table table(
-      {{"ID", Align::kRight}, {"USER"}, {"WHEN"}, {"STATE"}, {"MESSAGE", Align::kLeft, true}});
+  Table table({{"ID", Align::kRight},
+               {"KIND"},
+               {"USER"},
+               {"KEY"},
+               {"WHEN"},
+               {"STATE"},
+               {"MESSAGE", Align::kLeft, true}});
   for (const v1::UserMessage& message : messages.messages()) {
-    table.AddRow({absl::StrCat(message.id()),
+    table.AddRow({absl::StrCat(message.id()), KindOf(message),
                   absl::StrCat(message.outgoing() ? "to " : "", message.contact()),
-                  FormatTime(message.stored_at_ms()), StateOf(message), Gist(message)});
+                  KeyOfSender(message), FormatTime(message.stored_at_ms()), StateOf(message),
+                  Gist(message)});
   }
   context.console().Print(table);
 }
@@ -57,6 +85,9 @@ void PrintMessage(Context& context, const v1::UserMessage& message, const std::s
   Table table = Table::Details();
   table.AddRow({"Message", absl::StrCat(message.id())});
   table.AddRow({message.outgoing() ? "To" : "From", message.contact()});
+  if (!message.outgoing() && message.kind() != v1::MESSAGE_KIND_NOTICE) {
+    table.AddRow({"Key", KeyOfSender(message)});
+  }
   table.AddRow({"Written", FormatTime(message.sent_at_ms())});
   if (message.outgoing()) table.AddRow({"State", StateOf(message)});
   if (message.kind() == v1::MESSAGE_KIND_NOTICE) {
@@ -73,6 +104,9 @@ void PrintMessage(Context& context, const v1::UserMessage& message, const std::s
   if (message.kind() != v1::MESSAGE_KIND_FILE) {
     context.console().Print("");
     context.console().Print(message.text());
+  }
+  if (message.first_contact() && !message.contact_verified()) {
+    context.console().Complain(FirstContactWarning(message.contact()));
   }
 }
 

@@ -275,6 +275,12 @@ BEGIN
     WHERE contact = OLD.contact AND OLD.outgoing = 0 AND OLD.kind != 3;
 END;
 )sql",
+    R"sql(
+-- Whose identity was pinned because mail of theirs came, and which message it came with.
+ALTER TABLE contacts ADD COLUMN by_mail INTEGER NOT NULL DEFAULT 0 CHECK (by_mail IN (0, 1));
+ALTER TABLE messages ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0
+  CHECK (first_contact IN (0, 1));
+)sql",
 };
 
 }  // namespace

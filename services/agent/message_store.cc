@@ -14,11 +14,13 @@ using storage::SqliteStatement;
 
 constexpr absl::string_view kSelectMessage =
     "SELECT id, contact, outgoing, message_id, kind, state, body, file_name, length(body), "
-    "reply_to, sent_at_ms, stored_at_ms, read, sealed FROM messages ";
+    "reply_to, sent_at_ms, stored_at_ms, read, sealed, first_contact, "
+    "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 constexpr absl::string_view kSelectMessageLine =
     "SELECT id, contact, outgoing, message_id, kind, state, "
     "CASE WHEN kind = 2 THEN X'' ELSE body END, file_name, length(body), "
-    "reply_to, sent_at_ms, stored_at_ms, read, NULL FROM messages ";
+    "reply_to, sent_at_ms, stored_at_ms, read, NULL, first_contact, "
+    "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 
 SecretBytes ColumnSecret(const SqliteStatement& row, int column) {
   std::string bytes = row.ColumnBlob(column);
@@ -40,6 +42,8 @@ MessageRecord ReadMessage(const SqliteStatement& row) {
   message.sent_at_ms = row.ColumnInt64(10);
   message.stored_at_ms = row.ColumnInt64(11);
   message.read = row.ColumnInt64(12) != 0;
+  message.first_contact = row.ColumnInt64(14) != 0;
+  message.contact_verified = row.ColumnInt64(15) != 0;
   return message;
 }
 
@@ -53,8 +57,8 @@ absl::StatusOr<absl::optional<X25519KeyPair>> ReadKey(SqliteStatement select) {
 }
 
 MessageStore::Contact ReadContact(const SqliteStatement& row) {
-  return {row.ColumnText(0), row.ColumnBlob(1),    row.ColumnInt64(2) != 0, row.ColumnInt64(3),
-          row.ColumnBlob(4), !row.ColumnIsNull(5), row.ColumnInt64(5)};
+  return {row.ColumnText(0), row.ColumnBlob(1),       row.ColumnInt64(2) != 0, row.ColumnInt64(3),
+          row.ColumnBlob(4), row.ColumnInt64(5) != 0, !row.ColumnIsNull(6),    row.ColumnInt64(6)};
 }
 
 absl::StatusOr<absl::optional<MessageStore::Session>> ReadSession(SqliteStatement select) {
@@ -199,7 +203,8 @@ absl::Status MessageStore::DropOneTimePreKey(uint32_t id) {
 absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
     absl::string_view username) {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity, dropped FROM contacts "
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, by_mail, dropped "
+      "FROM contacts "
       "LEFT JOIN mail_blocked ON contact = username WHERE username = ?");
   select.BindText(username);
   const absl::StatusOr<bool> row = select.Step();
@@ -210,9 +215,10 @@ absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
 
 absl::StatusOr<std::vector<MessageStore::Contact>> MessageStore::ListContacts() {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity, dropped FROM contacts "
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, by_mail, dropped "
+      "FROM contacts "
       "LEFT JOIN mail_blocked ON contact = username UNION ALL "
-      "SELECT contact, NULL, 0, 0, NULL, dropped FROM mail_blocked "
+      "SELECT contact, NULL, 0, 0, NULL, 0, dropped FROM mail_blocked "
       "WHERE contact NOT IN (SELECT username FROM contacts) ORDER BY 1");
   std::vector<Contact> contacts;
   for (;;) {
@@ -225,13 +231,15 @@ absl::StatusOr<std::vector<MessageStore::Contact>> MessageStore::ListContacts() 
 
 absl::Status MessageStore::SaveContact(const Contact& contact) {
   SqliteStatement save = database_.Prepare(
-      "INSERT INTO contacts (username, identity, verified, first_seen_ms, offered_identity) "
-      "VALUES (?, ?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET identity = excluded.identity, "
-      "verified = excluded.verified, offered_identity = excluded.offered_identity");
+      "INSERT INTO contacts (username, identity, verified, first_seen_ms, by_mail, "
+      "offered_identity) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET "
+      "identity = excluded.identity, verified = excluded.verified, by_mail = excluded.by_mail, "
+      "offered_identity = excluded.offered_identity");
   save.BindText(contact.username)
       .BindBlob(contact.identity)
       .BindInt64(contact.verified)
-      .BindInt64(contact.first_seen_ms);
+      .BindInt64(contact.first_seen_ms)
+      .BindInt64(contact.by_mail);
   if (contact.offered_identity.empty()) {
     save.BindNull();
   } else {
@@ -293,9 +301,10 @@ absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
       database_
           .Prepare(
               "INSERT INTO messages (id, contact, outgoing, message_id, kind, state, body, "
-              "file_name, reply_to, sent_at_ms, stored_at_ms, read) VALUES (1 + max((SELECT "
+              "file_name, reply_to, sent_at_ms, stored_at_ms, read, first_contact) VALUES (1 + "
+              "max((SELECT "
               "last_deleted FROM message_numbers), (SELECT coalesce(max(id), 0) FROM messages)), "
-              "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
+              "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
           .BindText(message.contact)
           .BindInt64(message.outgoing)
           .BindBlob(message.message_id)
@@ -307,6 +316,7 @@ absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
           .BindInt64(message.sent_at_ms)
           .BindInt64(message.stored_at_ms)
           .BindInt64(message.read)
+          .BindInt64(message.first_contact)
           .Run();
   if (!added.ok()) return added;
   return database_.last_insert_rowid();

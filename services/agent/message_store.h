@@ -68,6 +68,7 @@ class MessageStore {
     bool verified = false;
     int64_t first_seen_ms = 0;
     std::string offered_identity;  // Or empty.
+    bool by_mail = false;          // Pinned because mail came.
     // Of MailGuard; not saved with the rest.
     bool blocked = false;
     int64_t dropped_messages = 0;

@@ -70,6 +70,8 @@ v1::UserMessage ToMessage(const MessageRecord& record) {
   message.set_read(record.read);
   message.set_message_id_hex(crypto::HexEncode(record.message_id));
   message.set_reply_to_hex(crypto::HexEncode(record.reply_to));
+  message.set_first_contact(record.first_contact);
+  message.set_contact_verified(record.contact_verified);
   return message;
 }
 
@@ -83,6 +85,7 @@ v1::Contact ToMessage(const ContactRecord& record) {
   contact.set_key_changed(!record.offered_fingerprint.empty());
   contact.set_offered_fingerprint_hex(crypto::HexEncode(record.offered_fingerprint));
   contact.set_offered_safety_number(record.offered_safety_number);
+  contact.set_first_contact_by_mail(record.by_mail);
   contact.set_blocked(record.blocked);
   contact.set_dropped_messages(record.dropped_messages);
   return contact;

@@ -500,8 +500,10 @@ absl::Status Messenger::State::SealUnderNew(const std::string& own_name,
     if (!pinned.ok()) return pinned.status();
     if (!pinned->has_value()) {
       first_contact = true;
+      // What answers mail by itself is not the user's doing.
+      const bool by_mail = message.kind == MessageKind::kUnreadable;
       const absl::Status saved = store.SaveContact(
-          {message.contact, keys.identity.Serialize(), /*verified=*/false, Now(), ""});
+          {message.contact, keys.identity.Serialize(), /*verified=*/false, Now(), "", by_mail});
       if (!saved.ok()) return saved;
     } else if ((*pinned)->identity != keys.identity.Serialize()) {
       const auto rejected =
@@ -945,7 +947,8 @@ absl::StatusOr<std::string> Messenger::State::OpenUnderNew(MessageStore& store,
   if (!contact->has_value()) {
     arrival->new_contact = true;
     const absl::Status saved =
-        store.SaveContact({item.sender(), identity->Serialize(), /*verified=*/false, Now(), ""});
+        store.SaveContact({item.sender(), identity->Serialize(), /*verified=*/false, Now(), "",
+                           /*by_mail=*/true});
     if (!saved.ok()) return saved;
   } else if ((*contact)->identity != identity->Serialize()) {
     arrival->offered = *identity;
@@ -1011,6 +1014,7 @@ absl::Status Messenger::State::Keep(MessageStore& store, const v1::MailItem& ite
   message.reply_to = content.reply_to();
   message.sent_at_ms = content.sent_at_ms();
   message.stored_at_ms = Now();
+  message.first_contact = arrival->new_contact;
   const absl::StatusOr<int64_t> id = store.AddMessage(message);
   if (!id.ok()) return id.status();
   message.id = *id;
@@ -1257,6 +1261,7 @@ absl::StatusOr<ContactRecord> Messenger::State::Describe(
   record.username = contact.username;
   record.verified = contact.verified;
   record.first_seen_ms = contact.first_seen_ms;
+  record.by_mail = contact.by_mail;
   record.blocked = contact.blocked;
   record.dropped_messages = contact.dropped_messages;
   if (contact.identity.empty()) return record;
@@ -1413,6 +1418,7 @@ absl::StatusOr<ContactRecord> Messenger::AcceptIdentity(const std::string& usern
     (*contact)->identity = accepted;
     (*contact)->offered_identity.clear();
     (*contact)->verified = false;
+    (*contact)->by_mail = false;
     absl::Status saved = store.SaveContact(**contact);
     if (saved.ok()) saved = store.DropSessions(username);
     if (saved.ok()) saved = store.ClearSealed(username);

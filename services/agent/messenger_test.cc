@@ -1049,6 +1049,37 @@ TEST_F(MessengerTest, SafetyNumbersAreComparedByBoth) {
       alice_->AcceptIdentity("bob", TestIdentity(2).public_identity().fingerprint())->verified);
 }
 
+TEST_F(MessengerTest, AFirstContactByMailIsMarkedUntilItIsVerified) {
+  EXPECT_EQ(alice_.Say("bob", "first"), MessageState::kSent);
+  EXPECT_EQ(alice_.Say("bob", "second"), MessageState::kSent);
+  EXPECT_TRUE(bob_->Receive().ok());
+  auto messages = *bob_->List({});
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_TRUE(messages[1].first_contact);
+  EXPECT_FALSE(messages[1].contact_verified);
+  EXPECT_FALSE(messages[0].first_contact);
+  EXPECT_FALSE(messages[0].contact_verified);
+  EXPECT_TRUE(bob_->Contacts()->front().by_mail);
+  ASSERT_TRUE(bob_->MarkVerified("alice", alice_->GetContact("bob")->safety_number).ok());
+  messages = *bob_->List({});
+  EXPECT_TRUE(messages[1].contact_verified && messages[0].contact_verified);
+  // Whom one has looked up oneself is met otherwise.
+  EXPECT_FALSE(alice_->Contacts()->front().by_mail);
+  EXPECT_EQ(bob_.Say("alice", "answer"), MessageState::kSent);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_FALSE(alice_->List({})->front().first_contact);
+  // What this agent answers by itself is not its user's doing either.
+  User carol(box_, "carol", 2, random_, clock_);
+  EXPECT_EQ(carol.Say("bob", "damaged"), MessageState::kSent);
+  box_.alter_mail = [](v1::MailItem* item) {
+    protocol::FlipBit(*item->mutable_sealed(), item->sealed().size() - 1);
+  };
+  EXPECT_TRUE(bob_->Receive().ok());
+  const auto contacts = *bob_->Contacts();
+  ASSERT_EQ(contacts.back().username, "carol");
+  EXPECT_TRUE(contacts.back().by_mail);
+}
+
 TEST_F(MessengerTest, ListenersHearWhatComesAndWhatBecameOfIt) {
   std::vector<std::string> heard;
   const uint64_t id = bob_->AddListener([&](const MessageRecord& message) {

@@ -471,6 +471,20 @@ TEST_F(MessagesTest, SafetyNumbersAgreeAndMarkAContactAsVerified) {
 TEST_F(MessagesAloneTest, AChangedKeyIsRefusedUntilItIsAccepted) {
   Send("alice", "bob", "to the first bob");
   WaitForTexts("bob", 1);
+  // Bob has done nothing to know alice: he is told.
+  const json first = shopping().Ask("bob", {"message", "inbox"})["messages"];
+  EXPECT_EQ(first[0]["first_contact"], true);
+  EXPECT_EQ(first[0]["contact_verified"], false);
+  EXPECT_EQ(shopping().Ask("bob", {"contacts"})["contacts"][0]["first_contact_by_mail"], true);
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"message", "inbox"}, {"message", "read"}}) {
+    const absl::StatusOr<Output> shown = market().Cli("bob", command);
+    ASSERT_TRUE(shown.ok()) << shown.status();
+    EXPECT_THAT(shown->out, HasSubstr("first contact, key not verified"));
+  }
+  const absl::StatusOr<Output> contacts = market().Cli("bob", {"contacts"});
+  ASSERT_TRUE(contacts.ok()) << contacts.status();
+  EXPECT_THAT(contacts->out, HasSubstr("first contact by mail, key not verified"));
   WaitForEmptyMailboxes();
   // How often bob's identity key is the one that he published first.
   ASSERT_TRUE(OnDatabase([](storage::SqliteDatabase& database) {
