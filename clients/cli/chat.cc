@@ -86,7 +86,10 @@ class ChatRoom {
     }
     std::thread reader([&] {
       v1::WatchMessagesEvent event;
-      while (events->Read(&event)) Show(event.message());
+      while (events->Read(&event)) {
+        Show(event.message());
+        if (!event.message().outgoing()) MarkRead(event.message().id());
+      }
       over_ = true;
     });
     const ExitCode sent = SendLines();
@@ -127,6 +130,18 @@ class ChatRoom {
       context_.console().Complain(WhyQueued(*reply));
     }
     return code;
+  }
+
+  // Once it has been shown. What cannot be marked now is shown again by the next chat.
+  void MarkRead(int64_t id) {
+    if (!context_.console().Written()) return;
+    v1::MarkReadRequest shown;
+    shown.add_ids(id);
+    agent_
+        .Call<v1::AgentMessages>(&v1::AgentMessages::StubInterface::MarkRead, shown,
+                                 AgentClient::kLocalTimeoutMs)
+        .status()
+        .IgnoreError();
   }
 
   void Show(const v1::UserMessage& message) {

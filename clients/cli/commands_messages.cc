@@ -174,7 +174,18 @@ ExitCode Read(Context& context, const ReadArguments& arguments) {
   } else {
     PrintMessage(context, reply->message(), arguments.save);
   }
-  return ExitCode::kOk;
+  if (!reply->has_message() || reply->message().outgoing() || reply->message().read()) {
+    return ExitCode::kOk;
+  }
+  if (!context.console().Written()) {
+    return context.FailLocally(
+        absl::DataLossError("the message could not be written out. It still counts as unread"));
+  }
+  v1::MarkReadRequest shown;
+  shown.add_ids(reply->message().id());
+  const auto marked = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::MarkRead,
+                                                     shown, AgentClient::kLocalTimeoutMs);
+  return marked.ok() ? ExitCode::kOk : context.Fail(marked.status());
 }
 
 ExitCode Delete(Context& context, const DeleteArguments& arguments) {

@@ -305,7 +305,7 @@ grpc::ServerUnaryReactor* MessagesService::Read(grpc::CallbackServerContext* con
   return RunUnaryCall(context, calls_, [this, request, reply] {
     absl::optional<MessageRecord> message;
     if (request->id() == 0) {
-      absl::StatusOr<absl::optional<MessageRecord>> next = messenger_.ReadNext();
+      absl::StatusOr<absl::optional<MessageRecord>> next = messenger_.NextUnread();
       if (!next.ok()) return next.status();
       message = *std::move(next);
     } else {
@@ -317,6 +317,17 @@ grpc::ServerUnaryReactor* MessagesService::Read(grpc::CallbackServerContext* con
     *reply->mutable_message() = ToMessage(*message);
     if (message->kind == MessageKind::kFile) reply->set_file_content(std::move(message->body));
     return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* MessagesService::MarkRead(grpc::CallbackServerContext* context,
+                                                    const v1::MarkReadRequest* request,
+                                                    v1::MarkReadReply* /*reply*/) {
+  return RunUnaryCall(context, calls_, [this, request]() -> absl::Status {
+    if (request->ids_size() > static_cast<int>(kMaxPage)) {
+      return absl::InvalidArgumentError("too many messages at once");
+    }
+    return messenger_.MarkRead({request->ids().begin(), request->ids().end()});
   });
 }
 

@@ -26,6 +26,9 @@ class MessagesService final : public v1::AgentMessages::CallbackService {
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const v1::ReadMessageRequest* request,
                                  v1::ReadMessageReply* reply) override;
+  grpc::ServerUnaryReactor* MarkRead(grpc::CallbackServerContext* context,
+                                     const v1::MarkReadRequest* request,
+                                     v1::MarkReadReply* reply) override;
   grpc::ServerWriteReactor<v1::WatchMessagesEvent>* Watch(
       grpc::CallbackServerContext* context, const v1::WatchMessagesRequest* request) override;
   grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,

@@ -1166,35 +1166,34 @@ absl::StatusOr<std::vector<MessageRecord>> Messenger::List(const Filter& filter)
 }
 
 absl::StatusOr<MessageRecord> Messenger::Read(int64_t id) {
-  absl::optional<MessageRecord> message;
-  const absl::Status done = state_->Transact([&](MessageStore& store) -> absl::Status {
-    absl::StatusOr<absl::optional<MessageRecord>> row = store.Get(id);
-    if (!row.ok()) return row.status();
-    if (!row->has_value() || !ForPeople(**row)) {
-      return absl::NotFoundError("there is no such message");
-    }
-    message = *std::move(row);
-    return store.MarkRead(id);
-  });
-  if (!done.ok()) return done;
-  message->read = true;
-  return *std::move(message);
+  absl::StatusOr<MessageRecord> message = state_->Load(id);
+  if (message.ok() && !ForPeople(*message)) return absl::NotFoundError("there is no such message");
+  return message;
 }
 
-absl::StatusOr<absl::optional<MessageRecord>> Messenger::ReadNext() {
+absl::StatusOr<absl::optional<MessageRecord>> Messenger::NextUnread() {
   absl::optional<MessageRecord> message;
-  const absl::Status done = state_->Transact([&](MessageStore& store) -> absl::Status {
+  const absl::Status done = state_->Query([&](MessageStore& store) -> absl::Status {
     const absl::StatusOr<absl::optional<int64_t>> id = store.OldestUnread();
     if (!id.ok()) return id.status();
     if (!id->has_value()) return absl::OkStatus();
     absl::StatusOr<absl::optional<MessageRecord>> row = store.Get(**id);
     if (!row.ok()) return row.status();
     message = *std::move(row);
-    return store.MarkRead(**id);
+    return absl::OkStatus();
   });
   if (!done.ok()) return done;
-  if (message.has_value()) message->read = true;
   return message;
+}
+
+absl::Status Messenger::MarkRead(const std::vector<int64_t>& ids) {
+  return state_->Transact([&](MessageStore& store) -> absl::Status {
+    for (const int64_t id : ids) {
+      const absl::Status marked = store.MarkRead(id);
+      if (!marked.ok()) return marked;
+    }
+    return absl::OkStatus();
+  });
 }
 
 absl::StatusOr<int64_t> Messenger::Delete(int64_t id) {

@@ -132,10 +132,12 @@ class Messenger {
   };
   // Newest first, without files' content.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
-  // The whole message, which counts as read from now on. NotFound.
+  // The whole message. NotFound.
   absl::StatusOr<MessageRecord> Read(int64_t id);
-  // The oldest unread one, if there is one, which counts as read from now on.
-  absl::StatusOr<absl::optional<MessageRecord>> ReadNext();
+  // The oldest unread one, if there is one.
+  absl::StatusOr<absl::optional<MessageRecord>> NextUnread();
+  // These count as read from now on: they have been shown. Ids of nothing are passed over.
+  absl::Status MarkRead(const std::vector<int64_t>& ids);
 
   // Deletes one message, or everything with a contact that came or was written before `before_ms` (0:
   // at any time); returns how many. What has not gone out yet is not deleted. Then takes in what found

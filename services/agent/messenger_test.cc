@@ -277,14 +277,18 @@ TEST_F(MessengerTest, ReadsListsAndReplies) {
   EXPECT_TRUE((*list)[0].body.empty());
   EXPECT_EQ((*list)[0].size_bytes, static_cast<int64_t>(protocol::kMaxMessageFileBytes));
 
-  const auto first = bob_->ReadNext();
+  const auto first = bob_->NextUnread();
   ASSERT_TRUE(first.ok() && first->has_value());
   EXPECT_EQ((*first)->body, "hello");
   const auto second = bob_->Read((*list)[0].id);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(second->body, file.file_content);
+  EXPECT_EQ(bob_->List(unread)->size(), 2u) << "nobody has said that they were shown";
+  ASSERT_TRUE(bob_->MarkRead({(*first)->id, 99'999}).ok());
+  EXPECT_EQ((*bob_->NextUnread())->id, second->id);
+  ASSERT_TRUE(bob_->MarkRead({second->id}).ok());
   EXPECT_TRUE(bob_->List(unread)->empty());
-  EXPECT_FALSE(bob_->ReadNext()->has_value());
+  EXPECT_FALSE(bob_->NextUnread()->has_value());
   EXPECT_TRUE(absl::IsNotFound(bob_->Read(99'999).status()));
 
   Messenger::Outgoing reply;
@@ -293,8 +297,8 @@ TEST_F(MessengerTest, ReadsListsAndReplies) {
   reply.reply_to = (*first)->id;
   ASSERT_TRUE(bob_->Send(reply).ok());
   EXPECT_TRUE(alice_->Receive().ok());
-  const auto got = alice_->ReadNext();
-  const auto answer = alice_->ReadNext();
+  ASSERT_TRUE(alice_->MarkRead({(*alice_->NextUnread())->id}).ok());
+  const auto answer = alice_->NextUnread();
   ASSERT_TRUE(answer.ok() && answer->has_value());
   EXPECT_EQ((*answer)->body, "to your hello");
   EXPECT_EQ((*answer)->reply_to, (*first)->message_id);

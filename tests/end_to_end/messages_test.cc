@@ -284,6 +284,31 @@ TEST_F(MessagesTest, AFileArrivesAsItIsAndReplacesNothing) {
   EXPECT_EQ(FileContent(saved), content);
   EXPECT_NE(shopping().Run("bob", {"message", "read", id, "--save", saved}).exit_code, kOk)
       << "an existing file was replaced";
+  const auto is_unread = [&] {
+    return !shopping().Ask("bob", {"message", "inbox", "--unread"})["messages"].empty();
+  };
+  EXPECT_FALSE(is_unread());
+  // What could not be saved, or not be shown, still counts as unread; nor is an answer a look at it.
+  const int64_t file = LatestId("bob");
+  Send("alice", "bob", "look at this");
+  WaitUntil("the text is there", [&] { return LatestId("bob") > file; });
+  const std::string text = absl::StrCat(LatestId("bob"));
+  EXPECT_NE(shopping().Run("bob", {"message", "read", text, "--save", saved}).exit_code, kOk);
+  EXPECT_TRUE(is_unread());
+  const Command read = market().CliCommand("bob", {"message", "read", text});
+  Command into_full_disk;
+  into_full_disk.program = "/bin/sh";
+  into_full_disk.arguments = {"-c", "\"$@\" > /dev/full", "sh", read.program};
+  into_full_disk.arguments.insert(into_full_disk.arguments.end(), read.arguments.begin(),
+                                  read.arguments.end());
+  const absl::StatusOr<Output> unwritten = RunToEnd(into_full_disk);
+  ASSERT_TRUE(unwritten.ok()) << unwritten.status();
+  EXPECT_EQ(unwritten->exit_code, kFailure);
+  EXPECT_TRUE(is_unread());
+  shopping().Ask("bob", {"message", "reply", text, "at what?"});
+  EXPECT_TRUE(is_unread());
+  shopping().Ask("bob", {"message", "read", text});
+  EXPECT_FALSE(is_unread());
   const std::string large = market().folder() + "/large.bin";
   std::filesystem::copy_file(path, large);
   std::filesystem::resize_file(large, 300'000);
@@ -309,7 +334,8 @@ TEST_F(MessagesTest, ChatIsLiveInBothDirections) {
   bob->Write("well\n\nand you?\n");
   EXPECT_THAT(sees(*alice, "well"), HasSubstr("bob:"));
   EXPECT_THAT(sees(*alice, "and you?"), HasSubstr("bob:"));
-  EXPECT_THAT(Texts("bob", "TEXT", {"--unread"}), IsEmpty()) << "shown, so read";
+  WaitUntil("what was shown counts as read",
+            [&] { return Texts("bob", "TEXT", {"--unread"}).empty(); });
   // The broker restarts in the middle; the chat goes on.
   shopping().RestartBroker();
   WaitForConnection("alice");
