@@ -215,8 +215,8 @@ struct Messenger::State {
   absl::Status SendQueued(const std::string& contact, int64_t watched, Sent* sent);
   absl::Status SealQueued(const std::string& own_name, const MessageRecord& message, Sent* sent,
                           std::string* sealed);
-  absl::Status SealUnder(MessageStore& store, MailSession& session, const MessageRecord& message,
-                         Timings* timings, std::string* sealed);
+  absl::Status SealUnder(MessageStore& store, MailSession& session, int64_t id, Timings* timings,
+                         std::string* sealed);
   absl::StatusOr<bool> SealUnderKnown(const MessageRecord& message, Timings* timings,
                                       std::string* sealed);
   absl::Status SealUnderNew(const std::string& own_name, const MessageRecord& message,
@@ -385,6 +385,7 @@ absl::Status Messenger::State::SendQueued(const std::string& contact, int64_t wa
         continue;
       }
       if (!done.ok()) return done;
+      if (sealed.empty()) continue;  // It is in the queue no more.
       // The first contact is made by whichever message goes first.
       if (sent != nullptr && unwatched.first_contact) sent->first_contact = true;
       sealed_any = true;
@@ -481,7 +482,7 @@ absl::StatusOr<bool> Messenger::State::SealUnderKnown(const MessageRecord& messa
     // new one each time: they would drive out the sessions that work.)
     if (message.kind == MessageKind::kUnreadable && !session->unanswered()) return absl::OkStatus();
     known = true;
-    return SealUnder(store, *session, message, timings, sealed);
+    return SealUnder(store, *session, message.id, timings, sealed);
   });
   if (!done.ok()) return done;
   return known;
@@ -521,7 +522,7 @@ absl::Status Messenger::State::SealUnderNew(const std::string& own_name,
     timings.key_exchange_us = MicrosecondsSince(begin);
     timings.key_exchange = true;
     if (!session.ok()) return KeysNotAuthentic(message.contact);
-    return SealUnder(store, *session, message, &timings, sealed);
+    return SealUnder(store, *session, message.id, &timings, sealed);
   });
   if (!done.ok()) return done;
   Tell(shown);
@@ -538,10 +539,14 @@ absl::Status Messenger::State::SealUnderNew(const std::string& own_name,
   return absl::OkStatus();
 }
 
-// Seals the message and writes down the session's next state with it.
-absl::Status Messenger::State::SealUnder(MessageStore& store, MailSession& session,
-                                         const MessageRecord& message, Timings* timings,
-                                         std::string* sealed) {
+// Seals the message as it is in this transaction and writes down the session's next state with it.
+// `sealed` stays empty when the message has left the queue meanwhile.
+absl::Status Messenger::State::SealUnder(MessageStore& store, MailSession& session, int64_t id,
+                                         Timings* timings, std::string* sealed) {
+  const auto row = store.Get(id);
+  if (!row.ok()) return row.status();
+  if (!row->has_value() || (*row)->state != MessageState::kQueued) return absl::OkStatus();
+  const MessageRecord& message = **row;
   v1::MailContent content;
   content.set_message_id(message.message_id);
   content.set_sent_at_ms(message.sent_at_ms);

@@ -625,6 +625,31 @@ TEST_F(MessengerTest, LostStateIsSaidToBoth) {
   EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "works"}));
 }
 
+TEST_F(MessengerTest, WhatJoinsAnAnswerUntilItIsSealedGoesWithIt) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "lost 1"), MessageState::kSent);
+  EXPECT_EQ(alice_.Say("bob", "lost 2"), MessageState::kSent);
+  const v1::MailItem second = box_.Waiting("bob").back();
+  box_.Remove("bob", second.mail_number());
+  // Another thread notes the second one while keys are fetched for the answer about the first.
+  box_.before = [&](const std::string& user, const std::string& call) {
+    if (user != "bob" || call != "keys") return absl::OkStatus();
+    return bob_.database().Transact([&](storage::SqliteDatabase& db) -> absl::Status {
+      MessageStore store(db);
+      const auto open = store.OpenUnreadable("alice");
+      if (!open.ok() || !open->has_value()) return absl::NotFoundError("no answer to join");
+      v1::MailUnreadable unreadable;
+      unreadable.ParseFromString((*open)->body);
+      unreadable.add_message_ids(second.message_id());
+      return store.SetBody((*open)->id, unreadable.SerializeAsString());
+    });
+  };
+  bob_.Reinstall();
+  Online();
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE outgoing = 1 AND state = 4"), 2);
+}
+
 TEST_F(MessengerTest, WhatIsOnItsWayWhenStateIsLostIsSealedAnew) {
   Meet();
   Offline("send");
