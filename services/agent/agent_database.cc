@@ -281,6 +281,15 @@ ALTER TABLE contacts ADD COLUMN by_mail INTEGER NOT NULL DEFAULT 0 CHECK (by_mai
 ALTER TABLE messages ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0
   CHECK (first_contact IN (0, 1));
 )sql",
+    R"sql(
+-- SHA-256 of what a message came in: the same under another id is known, though it opens no more.
+ALTER TABLE messages ADD COLUMN sealed_digest BLOB CHECK (length(sealed_digest) = 32);
+ALTER TABLE mail_deleted ADD COLUMN sealed_digest BLOB CHECK (length(sealed_digest) = 32);
+CREATE INDEX messages_by_digest ON messages (contact, sealed_digest)
+  WHERE sealed_digest IS NOT NULL;
+CREATE INDEX mail_deleted_by_digest ON mail_deleted (contact, sealed_digest)
+  WHERE sealed_digest IS NOT NULL;
+)sql",
 };
 
 }  // namespace

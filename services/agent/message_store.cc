@@ -296,28 +296,31 @@ absl::Status MessageStore::DropSessions(absl::string_view contact) {
 
 // ---- Messages
 
-absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
-  const absl::Status added =
-      database_
-          .Prepare(
-              "INSERT INTO messages (id, contact, outgoing, message_id, kind, state, body, "
-              "file_name, reply_to, sent_at_ms, stored_at_ms, read, first_contact) VALUES (1 + "
-              "max((SELECT "
-              "last_deleted FROM message_numbers), (SELECT coalesce(max(id), 0) FROM messages)), "
-              "?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-          .BindText(message.contact)
-          .BindInt64(message.outgoing)
-          .BindBlob(message.message_id)
-          .BindInt64(static_cast<int64_t>(message.kind))
-          .BindInt64(static_cast<int64_t>(message.state))
-          .BindBlob(message.body)
-          .BindText(message.file_name)
-          .BindBlob(message.reply_to)
-          .BindInt64(message.sent_at_ms)
-          .BindInt64(message.stored_at_ms)
-          .BindInt64(message.read)
-          .BindInt64(message.first_contact)
-          .Run();
+absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message,
+                                                 absl::string_view sealed_digest) {
+  SqliteStatement add = database_.Prepare(
+      "INSERT INTO messages (id, contact, outgoing, message_id, kind, state, body, file_name, "
+      "reply_to, sent_at_ms, stored_at_ms, read, first_contact, sealed_digest) VALUES (1 + "
+      "max((SELECT last_deleted FROM message_numbers), (SELECT coalesce(max(id), 0) FROM "
+      "messages)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  add.BindText(message.contact)
+      .BindInt64(message.outgoing)
+      .BindBlob(message.message_id)
+      .BindInt64(static_cast<int64_t>(message.kind))
+      .BindInt64(static_cast<int64_t>(message.state))
+      .BindBlob(message.body)
+      .BindText(message.file_name)
+      .BindBlob(message.reply_to)
+      .BindInt64(message.sent_at_ms)
+      .BindInt64(message.stored_at_ms)
+      .BindInt64(message.read)
+      .BindInt64(message.first_contact);
+  if (sealed_digest.empty()) {
+    add.BindNull();
+  } else {
+    add.BindBlob(sealed_digest);
+  }
+  const absl::Status added = add.Run();
   if (!added.ok()) return added;
   return database_.last_insert_rowid();
 }
@@ -333,6 +336,23 @@ absl::StatusOr<bool> MessageStore::Knows(absl::string_view contact, bool outgoin
       .BindText(contact)
       .BindInt64(outgoing)
       .BindBlob(message_id);
+  return select.Step();
+}
+
+absl::StatusOr<bool> MessageStore::KnowsSealed(absl::string_view contact,
+                                               absl::string_view sealed_digest) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT 1 FROM messages WHERE contact = ? AND sealed_digest = ? UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ? AND sealed_digest = ?");
+  select.BindText(contact).BindBlob(sealed_digest).BindText(contact).BindBlob(sealed_digest);
+  return select.Step();
+}
+
+absl::StatusOr<bool> MessageStore::HasTalkedWith(absl::string_view contact) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT 1 FROM messages WHERE contact = ? AND kind IN (1, 2) UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ?");
+  select.BindText(contact).BindText(contact);
   return select.Step();
 }
 
@@ -371,6 +391,21 @@ absl::StatusOr<absl::optional<int64_t>> MessageStore::OldestUnread() {
   return *row ? absl::optional<int64_t>(select.ColumnInt64(0)) : absl::nullopt;
 }
 
+absl::StatusOr<std::vector<int64_t>> MessageStore::UnreadOf(absl::string_view contact,
+                                                            int64_t after_id, int64_t limit) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT id FROM messages WHERE read = 0 AND outgoing = 0 AND kind != 4 AND contact = ? "
+      "AND id > ? ORDER BY id LIMIT ?");
+  select.BindText(contact).BindInt64(after_id).BindInt64(limit);
+  std::vector<int64_t> ids;
+  for (;;) {
+    const absl::StatusOr<bool> row = select.Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return ids;
+    ids.push_back(select.ColumnInt64(0));
+  }
+}
+
 absl::Status MessageStore::MarkRead(int64_t id) {
   return database_.Prepare("UPDATE messages SET read = 1 WHERE id = ?").BindInt64(id).Run();
 }
@@ -379,8 +414,9 @@ absl::StatusOr<int64_t> MessageStore::Delete(int64_t id) {
   const absl::Status noted =
       database_
           .Prepare(
-              "INSERT INTO mail_deleted (contact, message_id) SELECT contact, message_id FROM "
-              "messages WHERE id = ? AND outgoing = 0 AND kind IN (1, 2) ON CONFLICT DO NOTHING")
+              "INSERT INTO mail_deleted (contact, message_id, sealed_digest) SELECT contact, "
+              "message_id, sealed_digest FROM messages WHERE id = ? AND outgoing = 0 AND kind IN "
+              "(1, 2) ON CONFLICT DO NOTHING")
           .BindInt64(id)
           .Run();
   if (!noted.ok()) return noted;
@@ -396,10 +432,11 @@ absl::StatusOr<int64_t> MessageStore::DeleteAll(absl::string_view contact, int64
   const auto run = [&](absl::string_view sql) {
     return database_.Prepare(sql).BindText(contact).BindInt64(before_ms).BindInt64(before_ms).Run();
   };
-  absl::Status done =
-      run("INSERT INTO mail_deleted (contact, message_id) SELECT contact, message_id FROM messages "
-          "WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND outgoing = 0 AND kind != 3 "
-          "ON CONFLICT DO NOTHING");
+  absl::Status done = run(
+      "INSERT INTO mail_deleted (contact, message_id, sealed_digest) SELECT contact, message_id, "
+      "sealed_digest FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND outgoing "
+      "= 0 AND kind != 3 "
+      "ON CONFLICT DO NOTHING");
   if (!done.ok()) return done;
   done =
       run("DELETE FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND state != 2 "

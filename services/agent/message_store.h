@@ -96,11 +96,14 @@ class MessageStore {
   // ---- Messages
 
   // Returns the row's id, above every earlier one. AlreadyExists when the contact's message id is known
-  // in that direction.
-  absl::StatusOr<int64_t> AddMessage(const MessageRecord& message);
+  // in that direction. `sealed_digest`: SHA-256 of what it came in, or empty.
+  absl::StatusOr<int64_t> AddMessage(const MessageRecord& message,
+                                     absl::string_view sealed_digest = "");
   // Also when it has been deleted, if it came from the contact.
   absl::StatusOr<bool> Knows(absl::string_view contact, bool outgoing,
                              absl::string_view message_id);
+  // Whether a message of the contact came in this, also when it has been deleted.
+  absl::StatusOr<bool> KnowsSealed(absl::string_view contact, absl::string_view sealed_digest);
   absl::StatusOr<absl::optional<MessageRecord>> Get(int64_t id);
   struct Filter {
     std::string contact;
@@ -112,6 +115,9 @@ class MessageStore {
   // Newest first, without files' content and without what is not for people.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
   absl::StatusOr<absl::optional<int64_t>> OldestUnread();
+  // Of one contact, oldest first: the first `limit` above `after_id`.
+  absl::StatusOr<std::vector<int64_t>> UnreadOf(absl::string_view contact, int64_t after_id,
+                                                int64_t limit);
   absl::Status MarkRead(int64_t id);
   // Deletes what is not on its way out; returns how much of it was for people. The first: one message.
   // The second: everything with the contact that was stored before `before_ms` (0: at any time).
@@ -131,6 +137,10 @@ class MessageStore {
   absl::StatusOr<bool> Dequeue(int64_t id, MessageState state);
   // An outgoing text or file that was queued or sent becomes undelivered; its id, or 0.
   absl::StatusOr<int64_t> MarkUndelivered(absl::string_view contact, absl::string_view message_id);
+
+  // Whether a text or file has come from the contact or was written to it, also when it has been
+  // deleted here.
+  absl::StatusOr<bool> HasTalkedWith(absl::string_view contact);
 
   // A queued and unsealed kUnreadable for the contact, if there is one.
   absl::StatusOr<absl::optional<MessageRecord>> OpenUnreadable(absl::string_view contact);

@@ -8,6 +8,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/strings/str_cat.h"
 #include "crypto/encoding.h"
+#include "crypto/hash.h"
 #include "crypto/secret_bytes.h"
 #include "crypto/x25519.h"
 #include "proto/message.pb.h"
@@ -174,6 +175,7 @@ struct Messenger::State {
     absl::optional<PublicIdentity> offered;  // Set: the sender's identity is not the pinned one.
     bool duplicate = false;                  // Set: sealed by its sender, and taken in before.
     bool no_room = false;                    // Set: it would go beyond the limits.
+    std::string sealed_digest;
   };
 
   int64_t Now() const { return use.clock->NowUnixMs(); }
@@ -238,7 +240,8 @@ struct Messenger::State {
   absl::StatusOr<Taken> Take(const v1::MailItem& item);
   absl::StatusOr<Taken> LeaveForRoom(const v1::MailItem& item);
   absl::StatusOr<bool> HasRoom(MessageStore& store, const std::string& contact, int64_t bytes);
-  absl::StatusOr<bool> IsKnown(MessageStore& store, const v1::MailItem& item);
+  absl::StatusOr<bool> IsKnown(MessageStore& store, const v1::MailItem& item,
+                               const std::string& digest);
   absl::StatusOr<Taken> HoldBack(const v1::MailItem& item, const PublicIdentity& offered);
   absl::Status Open(MessageStore& store, const std::string& own_name, const v1::MailItem& item,
                     Arrival* arrival);
@@ -251,7 +254,7 @@ struct Messenger::State {
                     Arrival* arrival);
   absl::Status KeepUnreadable(MessageStore& store, const v1::MailItem& item,
                               const v1::MailContent& content, Arrival* arrival);
-  absl::StatusOr<Taken> NoteUnreadable(const v1::MailItem& item);
+  absl::StatusOr<Taken> NoteUnreadable(const v1::MailItem& item, const std::string& digest);
   absl::StatusOr<bool> AnswerUnreadable(MessageStore& store, const v1::MailItem& item, bool room);
 };
 
@@ -801,10 +804,12 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
     LogWarning("mail.malformed");
     return Taken::kDone;
   }
+  const std::string digest = crypto::Sha256(item.sealed());
   Arrival arrival;
   const absl::Status opened = Transact([&](MessageStore& store) -> absl::Status {
     arrival = Arrival();
-    const absl::StatusOr<bool> known = IsKnown(store, item);
+    arrival.sealed_digest = digest;
+    const absl::StatusOr<bool> known = IsKnown(store, item, digest);
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
     const absl::StatusOr<bool> blocked = store.guard().IsBlocked(item.sender());
@@ -818,7 +823,7 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::Take(const v1::MailIte
   if (arrival.offered.has_value()) return HoldBack(item, *arrival.offered);
   if (arrival.duplicate) return Taken::kDone;
   if (arrival.no_room) return LeaveForRoom(item);
-  if (absl::IsUnauthenticated(opened)) return NoteUnreadable(item);
+  if (absl::IsUnauthenticated(opened)) return NoteUnreadable(item, digest);
   if (!opened.ok()) return opened;
   if (arrival.new_contact) {
     Say("first contact: the sender's identity is pinned, unverified until safety numbers are "
@@ -861,8 +866,12 @@ absl::StatusOr<bool> Messenger::State::HasRoom(MessageStore& store, const std::s
 }
 
 // Whether this mail has been taken in or dropped before.
-absl::StatusOr<bool> Messenger::State::IsKnown(MessageStore& store, const v1::MailItem& item) {
-  const absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+absl::StatusOr<bool> Messenger::State::IsKnown(MessageStore& store, const v1::MailItem& item,
+                                               const std::string& digest) {
+  absl::StatusOr<bool> known = store.Knows(item.sender(), false, item.message_id());
+  if (!known.ok() || *known) return known;
+  // Under another id, which is only the broker's word, it is what it was.
+  known = store.KnowsSealed(item.sender(), digest);
   if (!known.ok() || *known) return known;
   return store.guard().Dropped(item.sender(), item.message_id());
 }
@@ -1020,7 +1029,7 @@ absl::Status Messenger::State::Keep(MessageStore& store, const v1::MailItem& ite
   message.sent_at_ms = content.sent_at_ms();
   message.stored_at_ms = Now();
   message.first_contact = arrival->new_contact;
-  const absl::StatusOr<int64_t> id = store.AddMessage(message);
+  const absl::StatusOr<int64_t> id = store.AddMessage(message, arrival->sealed_digest);
   if (!id.ok()) return id.status();
   message.id = *id;
   arrival->shown.push_back(std::move(message));
@@ -1051,20 +1060,21 @@ absl::Status Messenger::State::KeepUnreadable(MessageStore& store, const v1::Mai
   notice.size_bytes = static_cast<int64_t>(notice.body.size());
   notice.sent_at_ms = content.sent_at_ms();
   notice.stored_at_ms = Now();
-  const absl::StatusOr<int64_t> id = store.AddMessage(notice);
+  const absl::StatusOr<int64_t> id = store.AddMessage(notice, arrival->sealed_digest);
   if (!id.ok()) return id.status();
   notice.id = *id;
   arrival->shown.push_back(std::move(notice));
   return absl::OkStatus();
 }
 
-absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(const v1::MailItem& item) {
+absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(
+    const v1::MailItem& item, const std::string& digest) {
   LogWarning("mail.unreadable");
   bool answering = false;
   std::vector<MessageRecord> shown;
   const absl::Status noted = Transact([&](MessageStore& store) -> absl::Status {
     // Another thread may have been given the same mail.
-    const absl::StatusOr<bool> known = IsKnown(store, item);
+    const absl::StatusOr<bool> known = IsKnown(store, item, digest);
     if (!known.ok()) return known.status();
     if (*known) return absl::OkStatus();
     const absl::StatusOr<bool> room = RoomForNotice(store, item.sender());
@@ -1096,7 +1106,8 @@ absl::StatusOr<Messenger::State::Taken> Messenger::State::NoteUnreadable(const v
 }
 
 // Has the sender told that this mail could not be read: in an answer that still waits here, in one of
-// its own while there is room in the hour, and beyond that once for each session. False: not at all.
+// its own while there is room in the hour, and beyond that once for each session; a stranger once. False:
+// not at all.
 absl::StatusOr<bool> Messenger::State::AnswerUnreadable(MessageStore& store,
                                                         const v1::MailItem& item, bool room) {
   MailGuard guard = store.guard();
@@ -1108,6 +1119,13 @@ absl::StatusOr<bool> Messenger::State::AnswerUnreadable(MessageStore& store,
   const bool joins =
       open->has_value() && unreadable.ParseFromString((*open)->body) &&
       static_cast<size_t>(unreadable.message_ids_size()) < protocol::kMaxUnreadableIds;
+  const absl::StatusOr<bool> talked = store.HasTalkedWith(item.sender());
+  if (!talked.ok()) return talked.status();
+  if (!joins && !*talked) {
+    const absl::StatusOr<int64_t> count = guard.CountAnswered(item.sender(), 0);
+    if (!count.ok()) return count.status();
+    if (*count > 0) return false;
+  }
   if (!joins && !room) {
     const int64_t since_ms = Now() - kHourMs;
     const absl::StatusOr<bool> told = guard.Answered(item.sender(), session_id, since_ms);
@@ -1189,6 +1207,20 @@ absl::StatusOr<absl::optional<MessageRecord>> Messenger::NextUnread() {
   });
   if (!done.ok()) return done;
   return message;
+}
+
+absl::StatusOr<std::vector<int64_t>> Messenger::UnreadOf(const std::string& contact,
+                                                         int64_t after_id, size_t limit) {
+  std::vector<int64_t> ids;
+  const absl::Status found = state_->Query([&](MessageStore& store) -> absl::Status {
+    absl::StatusOr<std::vector<int64_t>> unread =
+        store.UnreadOf(contact, after_id, static_cast<int64_t>(std::min(limit, kMostListed)));
+    if (!unread.ok()) return unread.status();
+    ids = *std::move(unread);
+    return absl::OkStatus();
+  });
+  if (!found.ok()) return found;
+  return ids;
 }
 
 absl::Status Messenger::MarkRead(const std::vector<int64_t>& ids) {
@@ -1301,18 +1333,21 @@ absl::StatusOr<ContactRecord> Messenger::State::DescribeUser(const std::string& 
 }
 
 absl::StatusOr<std::vector<ContactRecord>> Messenger::Contacts() {
-  std::vector<ContactRecord> contacts;
+  std::vector<MessageStore::Contact> rows;
   const absl::Status found = state_->Query([&](MessageStore& store) -> absl::Status {
-    const auto rows = store.ListContacts();
-    if (!rows.ok()) return rows.status();
-    for (const MessageStore::Contact& row : *rows) {
-      absl::StatusOr<ContactRecord> contact = state_->Describe(row);
-      if (!contact.ok()) return contact.status();
-      contacts.push_back(*std::move(contact));
-    }
+    auto all = store.ListContacts();
+    if (!all.ok()) return all.status();
+    rows = *std::move(all);
     return absl::OkStatus();
   });
   if (!found.ok()) return found;
+  // Outside, since a safety number takes its time.
+  std::vector<ContactRecord> contacts;
+  for (const MessageStore::Contact& row : rows) {
+    absl::StatusOr<ContactRecord> contact = state_->Describe(row);
+    if (!contact.ok()) return contact.status();
+    contacts.push_back(*std::move(contact));
+  }
   return contacts;
 }
 
@@ -1361,24 +1396,35 @@ absl::StatusOr<ContactRecord> Messenger::GetContact(const std::string& username)
 absl::StatusOr<ContactRecord> Messenger::MarkVerified(const std::string& username,
                                                       absl::string_view safety_number) {
   State& s = *state_;
-  ContactRecord record;
+  absl::optional<MessageStore::Contact> contact;
+  const auto find = [&](MessageStore& store) -> absl::Status {
+    auto row = store.FindContact(username);
+    if (!row.ok()) return row.status();
+    contact = *std::move(row);
+    if (!contact.has_value()) return absl::NotFoundError("there is no such contact");
+    return absl::OkStatus();
+  };
+  const absl::Status found = s.Query(find);
+  if (!found.ok()) return found;
+  const std::string compared = contact->identity;
+  absl::StatusOr<ContactRecord> record = s.Describe(*contact);
+  if (!record.ok()) return record;
+  if (!protocol::SafetyNumbersMatch(record->safety_number, safety_number)) {
+    return absl::FailedPreconditionError(
+        "the safety numbers differ. Either one of you reads the number of another contact, or "
+        "somebody stands in between: do not send secrets");
+  }
   const absl::Status done = s.Transact([&](MessageStore& store) -> absl::Status {
-    auto contact = store.FindContact(username);
-    if (!contact.ok()) return contact.status();
-    if (!contact->has_value()) return absl::NotFoundError("there is no such contact");
-    absl::StatusOr<ContactRecord> described = s.Describe(**contact);
-    if (!described.ok()) return described.status();
-    if (!protocol::SafetyNumbersMatch(described->safety_number, safety_number)) {
-      return absl::FailedPreconditionError(
-          "the safety numbers differ. Either one of you reads the number of another contact, or "
-          "somebody stands in between: do not send secrets");
+    const absl::Status again = find(store);
+    if (!again.ok()) return again;
+    if (contact->identity != compared) {
+      return absl::FailedPreconditionError("the contact's key was changed meanwhile. Look again");
     }
-    record = *std::move(described);
-    record.verified = true;
-    (*contact)->verified = true;
-    return store.SaveContact(**contact);
+    contact->verified = true;
+    return store.SaveContact(*contact);
   });
   if (!done.ok()) return done;
+  record->verified = true;
   return record;
 }
 
@@ -1395,7 +1441,7 @@ absl::StatusOr<ContactRecord> Messenger::AcceptIdentity(const std::string& usern
   if (fingerprint.size() != crypto::kFingerprintBytes) {
     return absl::InvalidArgumentError("name the identity to accept by its fingerprint");
   }
-  ContactRecord record;
+  MessageStore::Contact row;
   const absl::Status done = s.Transact([&](MessageStore& store) -> absl::Status {
     auto contact = store.FindContact(username);
     if (!contact.ok()) return contact.status();
@@ -1428,22 +1474,19 @@ absl::StatusOr<ContactRecord> Messenger::AcceptIdentity(const std::string& usern
     if (saved.ok()) saved = store.ClearSealed(username);
     if (saved.ok()) saved = store.guard().ForgetRejected(username, fingerprint);
     if (saved.ok()) saved = s.Decided(store, username);
-    if (!saved.ok()) return saved;
-    absl::StatusOr<ContactRecord> described = s.Describe(**contact);
-    if (!described.ok()) return described.status();
-    record = *std::move(described);
-    return absl::OkStatus();
+    row = **contact;
+    return saved;
   });
   if (!done.ok()) return done;
   // What waits comes in and goes out now, or after the next login.
   Receive().IgnoreError();
   s.SendQueued(username, 0, nullptr).IgnoreError();
-  return record;
+  return s.Describe(row);
 }
 
 absl::StatusOr<ContactRecord> Messenger::KeepIdentity(const std::string& username) {
   State& s = *state_;
-  ContactRecord record;
+  MessageStore::Contact row;
   const absl::Status done = s.Transact([&](MessageStore& store) -> absl::Status {
     auto contact = store.FindContact(username);
     if (!contact.ok()) return contact.status();
@@ -1458,15 +1501,13 @@ absl::StatusOr<ContactRecord> Messenger::KeepIdentity(const std::string& usernam
       if (saved.ok()) saved = s.Decided(store, username);
       if (!saved.ok()) return saved;
     }
-    absl::StatusOr<ContactRecord> described = s.Describe(**contact);
-    if (!described.ok()) return described.status();
-    record = *std::move(described);
+    row = **contact;
     return absl::OkStatus();
   });
   if (!done.ok()) return done;
   // The broker may forget now what waited under the other identity, or after the next login.
   Receive().IgnoreError();
-  return record;
+  return s.Describe(row);
 }
 
 absl::StatusOr<ContactRecord> Messenger::Block(const std::string& username) {

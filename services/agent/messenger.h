@@ -16,7 +16,8 @@
 // What this agent cannot read (its state was lost, or the mail was damaged) becomes a notice to its
 // own user and a control message to the sender, under a session that is made for it; the sender's
 // message is then shown as undelivered. Beyond kMaxNoticesPerHour of both per contact, one notice says
-// how much more there was, and the sender is told once for each of its sessions.
+// how much more there was, and the sender is told once for each of its sessions. Who has never been
+// talked with is told once.
 //
 // Thread-safe. Everything but the listeners and the readers of the database blocks on the network, so
 // never from a network thread: hand a push to a worker. Listeners must not call back.
@@ -136,6 +137,9 @@ class Messenger {
   absl::StatusOr<MessageRecord> Read(int64_t id);
   // The oldest unread one, if there is one.
   absl::StatusOr<absl::optional<MessageRecord>> NextUnread();
+  // Of one contact, oldest first: the first `limit` above `after_id`.
+  absl::StatusOr<std::vector<int64_t>> UnreadOf(const std::string& contact, int64_t after_id,
+                                                size_t limit);
   // These count as read from now on: they have been shown. Ids of nothing are passed over.
   absl::Status MarkRead(const std::vector<int64_t>& ids);
 

@@ -386,6 +386,44 @@ TEST_F(MessengerTest, IsReadOnceHoweverOftenItComes) {
   EXPECT_TRUE(box_.Waiting("bob").empty());
 }
 
+TEST_F(MessengerTest, ADuplicateUnderAnotherIdIsNoNewsAlsoWhenItOpensNoMore) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "again"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "again"}));
+  ASSERT_TRUE(bob_->Delete(bob_->List({})->front().id).ok());
+  std::vector<v1::MailItem> all = box_.all_mail();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].sender() != "alice") continue;
+    all[i].set_message_id(std::string(16, static_cast<char>(i)));
+    box_.Put("bob", all[i]);
+  }
+  EXPECT_EQ(bob_.Receive(), Texts({"hello"}));
+  EXPECT_TRUE(box_.Waiting("bob").empty());
+  EXPECT_EQ(alice_.Receive(), Texts({"hi"})) << "nothing was answered";
+}
+
+TEST_F(MessengerTest, AStrangerIsAnsweredOnce) {
+  User carol(box_, "carol", 2, random_, clock_);
+  v1::MailItem damaged;
+  damaged.set_sender("carol");
+  damaged.set_sealed("damaged");
+  const auto push = [&](char id) {
+    damaged.set_message_id(std::string(16, id));
+    EXPECT_TRUE(bob_->OnPush(damaged).ok());
+  };
+  push('1');
+  ASSERT_EQ(box_.sent().size(), 1u);
+  push('2');
+  clock_.Advance(2 * 3'600'000);
+  push('3');
+  EXPECT_EQ(box_.sent().size(), 1u);
+  // Who has been talked with is none.
+  EXPECT_EQ(carol.Say("bob", "hello"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive().back(), "hello");
+  push('4');
+  EXPECT_EQ(box_.sent().size(), 3u);
+}
+
 TEST_F(MessengerTest, AFailureAtAnyWriteLeavesEverythingAsItWas) {
   // Each of these writes is part of taking in a first message; a failing one stands for a crash.
   for (const char* write : {"INSERT ON contacts", "DELETE ON mail_one_time_pre_keys",
