@@ -86,7 +86,10 @@ class ChatRoom {
     }
     std::thread reader([&] {
       v1::WatchMessagesEvent event;
-      while (events->Read(&event)) Show(event.message());
+      while (events->Read(&event)) {
+        Show(event.message());
+        if (!event.message().outgoing()) MarkRead(event.message().id());
+      }
       over_ = true;
     });
     const ExitCode sent = SendLines();
@@ -124,9 +127,21 @@ class ChatRoom {
     const ExitCode code = ExitCodeOfSent(reply->message().state());
     if (code != ExitCode::kOk) return context_.Refuse(code, WhyNotSent(reply->message()));
     if (reply->message().state() == v1::MESSAGE_STATE_QUEUED) {
-      context_.console().Complain("the broker cannot be reached; the line goes out by itself");
+      context_.console().Complain(WhyQueued(*reply));
     }
     return code;
+  }
+
+  // Once it has been shown. What cannot be marked now is shown again by the next chat.
+  void MarkRead(int64_t id) {
+    if (!context_.console().Written()) return;
+    v1::MarkReadRequest shown;
+    shown.add_ids(id);
+    agent_
+        .Call<v1::AgentMessages>(&v1::AgentMessages::StubInterface::MarkRead, shown,
+                                 AgentClient::kLocalTimeoutMs)
+        .status()
+        .IgnoreError();
   }
 
   void Show(const v1::UserMessage& message) {
@@ -143,6 +158,9 @@ class ChatRoom {
         context_.console().Complain(WhyNotSent(message));
       }
       return;
+    }
+    if (message.first_contact() && !message.contact_verified()) {
+      context_.console().Complain(FirstContactWarning(username_));
     }
     const std::string time = TimeOfDay(message.stored_at_ms());
     switch (message.kind()) {

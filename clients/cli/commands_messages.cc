@@ -36,6 +36,11 @@ struct ReadArguments {
   int64_t id = 0;
   std::string save;
 };
+struct DeleteArguments {
+  int64_t id = 0;
+  std::string contact;
+  std::string before;
+};
 struct ChatArguments {
   std::string username;
 };
@@ -110,9 +115,8 @@ ExitCode Send(Context& context, const SendArguments& arguments) {
           absl::StrCat("Sent to ", message.contact(), " (message ", message.id(), ")."));
     }
     if (message.state() == v1::MESSAGE_STATE_QUEUED) {
-      context.console().Print(
-          absl::StrCat("Queued for ", message.contact(), " (message ", message.id(),
-                       "): the broker cannot be reached. It goes out by itself."));
+      context.console().Print(absl::StrCat("Queued for ", message.contact(), " (message ",
+                                           message.id(), "): ", WhyQueued(*reply)));
     }
     if (arguments.timings) {
       Table table = Table::Details();
@@ -170,6 +174,42 @@ ExitCode Read(Context& context, const ReadArguments& arguments) {
   } else {
     PrintMessage(context, reply->message(), arguments.save);
   }
+  if (!reply->has_message() || reply->message().outgoing() || reply->message().read()) {
+    return ExitCode::kOk;
+  }
+  if (!context.console().Written()) {
+    return context.FailLocally(
+        absl::DataLossError("the message could not be written out. It still counts as unread"));
+  }
+  v1::MarkReadRequest shown;
+  shown.add_ids(reply->message().id());
+  const auto marked = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::MarkRead,
+                                                     shown, AgentClient::kLocalTimeoutMs);
+  return marked.ok() ? ExitCode::kOk : context.Fail(marked.status());
+}
+
+ExitCode Delete(Context& context, const DeleteArguments& arguments) {
+  if ((arguments.id == 0) == arguments.contact.empty()) {
+    return context.Fail(absl::InvalidArgumentError(
+        "name one message by its number, or --contact USER for all with that user"));
+  }
+  v1::DeleteMessagesRequest request;
+  request.set_id(arguments.id);
+  request.set_contact(arguments.contact);
+  if (!arguments.before.empty()) {
+    const absl::StatusOr<int64_t> before_ms = ParseLocalTime(arguments.before);
+    if (!before_ms.ok()) return context.Fail(before_ms.status());
+    request.set_before_ms(*before_ms);
+  }
+  const auto reply = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::Delete,
+                                                    request, AgentClient::kNetworkTimeoutMs);
+  if (!reply.ok()) return context.Fail(reply.status());
+  if (context.json()) {
+    context.console().PrintJson(*reply);
+  } else {
+    context.console().Print(absl::StrCat("Deleted ", reply->deleted(),
+                                         reply->deleted() == 1 ? " message." : " messages."));
+  }
   return ExitCode::kOk;
 }
 
@@ -192,6 +232,16 @@ ExitCode Contacts(Context& context) {
   return ExitCode::kOk;
 }
 
+ExitCode ShowContact(Context& context, const absl::StatusOr<v1::Contact>& contact) {
+  if (!contact.ok()) return context.Fail(contact.status());
+  if (context.json()) {
+    context.console().PrintJson(*contact);
+  } else {
+    PrintContact(context, *contact);
+  }
+  return ExitCode::kOk;
+}
+
 ExitCode VerifyContact(Context& context, const ContactArguments& arguments) {
   v1::ContactRequest request;
   request.set_username(arguments.username);
@@ -207,13 +257,7 @@ ExitCode VerifyContact(Context& context, const ContactArguments& arguments) {
       return context.Fail(ExitCode::kVerification, reply.status());
     }
   }
-  if (!reply.ok()) return context.Fail(reply.status());
-  if (context.json()) {
-    context.console().PrintJson(*reply);
-  } else {
-    PrintContact(context, *reply);
-  }
-  return ExitCode::kOk;
+  return ShowContact(context, reply);
 }
 
 ExitCode AcceptContact(Context& context, const ContactArguments& arguments) {
@@ -223,6 +267,10 @@ ExitCode AcceptContact(Context& context, const ContactArguments& arguments) {
     request.set_username(arguments.username);
     reply = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::KeepContact, request,
                                            AgentClient::kLocalTimeoutMs);
+  } else if (arguments.fingerprint.empty()) {
+    return context.Fail(absl::InvalidArgumentError(
+        absl::StrCat("say which key: --fingerprint HEX, as shown by: blindcart contacts verify ",
+                     arguments.username, "; or --keep")));
   } else {
     v1::AcceptContactRequest request;
     request.set_username(arguments.username);
@@ -230,13 +278,23 @@ ExitCode AcceptContact(Context& context, const ContactArguments& arguments) {
     reply = context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::AcceptContact,
                                            request, AgentClient::kNetworkTimeoutMs);
   }
-  if (!reply.ok()) return context.Fail(reply.status());
-  if (context.json()) {
-    context.console().PrintJson(*reply);
-  } else {
-    PrintContact(context, *reply);
-  }
-  return ExitCode::kOk;
+  return ShowContact(context, reply);
+}
+
+ExitCode BlockContact(Context& context, const ContactArguments& arguments) {
+  v1::ContactRequest request;
+  request.set_username(arguments.username);
+  return ShowContact(context,
+                     context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::BlockContact,
+                                                    request, AgentClient::kNetworkTimeoutMs));
+}
+
+ExitCode UnblockContact(Context& context, const ContactArguments& arguments) {
+  v1::ContactRequest request;
+  request.set_username(arguments.username);
+  return ShowContact(
+      context, context.Ask<v1::AgentMessages>(&v1::AgentMessages::StubInterface::UnblockContact,
+                                              request, AgentClient::kNetworkTimeoutMs));
 }
 
 void AddSendOptions(CLI::App* command, SendArguments& arguments) {
@@ -297,6 +355,25 @@ void AddMessageCommands(CLI::App& app, Action& chosen) {
                    "Where to put the file that the message holds; nothing there is replaced");
   OnCommand(read, chosen, read_arguments, &Read);
 
+  auto delete_arguments = std::make_shared<DeleteArguments>();
+  CLI::App* remove = AddCommand(*message, "delete", "Delete messages from this agent",
+                                "  blindcart message delete 12\n"
+                                "  blindcart message delete --contact bob\n"
+                                "  blindcart message delete --contact bob --before 2026-05-01\n");
+  CLI::Option* one =
+      remove->add_option("number", delete_arguments->id, "Number of the message, as inbox shows it")
+          ->check(CLI::PositiveNumber);
+  CLI::Option* with =
+      remove
+          ->add_option("--contact", delete_arguments->contact,
+                       "All messages with this user, sent and received, read and unread")
+          ->excludes(one);
+  remove
+      ->add_option("--before", delete_arguments->before,
+                   "Only what came or was written before this day or time")
+      ->needs(with);
+  OnCommand(remove, chosen, delete_arguments, &Delete);
+
   auto chat_arguments = std::make_shared<ChatArguments>();
   CLI::App* chat = AddCommand(*message, "chat", "Talk with a user, a line a message",
                               "  blindcart message chat bob\n");
@@ -307,7 +384,8 @@ void AddMessageCommands(CLI::App& app, Action& chosen) {
       AddCommand(app, "contacts", "List whom you write with, and whether their keys are verified",
                  "  blindcart contacts\n"
                  "  blindcart contacts verify bob\n"
-                 "  blindcart contacts accept bob\n");
+                 "  blindcart contacts accept bob --fingerprint 5f1d3c...\n"
+                 "  blindcart contacts block mallory\n");
   contacts->require_subcommand(0, 1);
   contacts->callback([contacts, &chosen] {
     if (contacts->get_subcommands().empty()) chosen = &Contacts;
@@ -327,15 +405,30 @@ void AddMessageCommands(CLI::App& app, Action& chosen) {
   auto accept_arguments = std::make_shared<ContactArguments>();
   CLI::App* accept =
       AddCommand(*contacts, "accept", "Take a contact's changed key for theirs from now on",
-                 "  blindcart contacts accept bob\n"
+                 "  blindcart contacts accept bob --fingerprint 5f1d3c...\n"
                  "  blindcart contacts accept bob --keep\n");
   accept->add_option("user", accept_arguments->username, "The contact's user name")->required();
   CLI::Option* fingerprint =
       accept->add_option("--fingerprint", accept_arguments->fingerprint,
-                         "Accept only the key with this fingerprint, in hexadecimal digits");
-  accept->add_flag("--keep", accept_arguments->keep, "Keep the known key and forget the other")
+                         "Of the key to accept, all 64 digits as `contacts verify` shows it");
+  accept
+      ->add_flag("--keep", accept_arguments->keep,
+                 "Keep the known key; mail of the other is dropped from now on")
       ->excludes(fingerprint);
   OnCommand(accept, chosen, accept_arguments, &AcceptContact);
+
+  auto block_arguments = std::make_shared<ContactArguments>();
+  CLI::App* block =
+      AddCommand(*contacts, "block", "Drop a user's mail unseen, and write to them no more",
+                 "  blindcart contacts block mallory\n");
+  block->add_option("user", block_arguments->username, "The user's name")->required();
+  OnCommand(block, chosen, block_arguments, &BlockContact);
+
+  auto unblock_arguments = std::make_shared<ContactArguments>();
+  CLI::App* unblock = AddCommand(*contacts, "unblock", "Take a user's mail again",
+                                 "  blindcart contacts unblock mallory\n");
+  unblock->add_option("user", unblock_arguments->username, "The user's name")->required();
+  OnCommand(unblock, chosen, unblock_arguments, &UnblockContact);
 }
 
 }  // namespace blindcart::cli

@@ -24,28 +24,59 @@ Cell StateOf(const v1::UserMessage& message) {
 std::string Gist(const v1::UserMessage& message) {
   switch (message.kind()) {
     case v1::MESSAGE_KIND_FILE:
-      return absl::StrCat("[file] ", message.file_name(), ", ", FormatSize(message.size_bytes()));
+      return absl::StrCat(message.file_name(), ", ", FormatSize(message.size_bytes()));
     case v1::MESSAGE_KIND_NOTICE:
-      return absl::StrCat("[notice] ", message.text());
+      return message.text();
     default:
       return message.text().substr(0, message.text().find('\n'));
   }
 }
 
+// In a column of its own: no text can pass for a notice of one's own agent.
+Cell KindOf(const v1::UserMessage& message) {
+  switch (message.kind()) {
+    case v1::MESSAGE_KIND_FILE:
+      return "file";
+    case v1::MESSAGE_KIND_NOTICE:
+      return {"notice", Style::kWarning};
+    default:
+      return "text";
+  }
+}
+
+// Of what somebody sent: how far it is known that it was them.
+Cell KeyOfSender(const v1::UserMessage& message) {
+  if (message.outgoing() || message.kind() == v1::MESSAGE_KIND_NOTICE) return "";
+  if (message.contact_verified()) return {"verified", Style::kGood};
+  if (message.first_contact()) return {"first contact, key not verified", Style::kWarning};
+  return {"not verified", Style::kWarning};
+}
+
 Cell KeyState(const v1::Contact& contact) {
+  if (contact.blocked()) {
+    return {absl::StrCat("blocked, ", contact.dropped_messages(), " dropped"), Style::kBad};
+  }
   if (contact.key_changed()) return {"CHANGED: not accepted", Style::kBad};
-  return contact.verified() ? Cell("verified", Style::kGood) : Cell("on trust", Style::kWarning);
+  if (contact.verified()) return {"verified", Style::kGood};
+  return {contact.first_contact_by_mail() ? "first contact by mail, key not verified" : "on trust",
+          Style::kWarning};
 }
 
 }  // namespace
 
 void PrintMessages(Context& context, const v1::ListMessagesReply& messages) {
-  Table table(
-      {{"ID", Align::kRight}, {"USER"}, {"WHEN"}, {"STATE"}, {"MESSAGE", Align::kLeft, true}});
+  Table table({{"ID", Align::kRight},
+               {"KIND"},
+               {"USER"},
+               {"KEY"},
+               {"WHEN"},
+               {"STATE"},
+               {"MESSAGE", Align::kLeft, true}});
   for (const v1::UserMessage& message : messages.messages()) {
-    table.AddRow({absl::StrCat(message.id()),
+    table.AddRow({absl::StrCat(message.id()), KindOf(message),
                   absl::StrCat(message.outgoing() ? "to " : "", message.contact()),
-                  FormatTime(message.stored_at_ms()), StateOf(message), Gist(message)});
+                  KeyOfSender(message), FormatTime(message.stored_at_ms()), StateOf(message),
+                  Gist(message)});
   }
   context.console().Print(table);
 }
@@ -54,6 +85,9 @@ void PrintMessage(Context& context, const v1::UserMessage& message, const std::s
   Table table = Table::Details();
   table.AddRow({"Message", absl::StrCat(message.id())});
   table.AddRow({message.outgoing() ? "To" : "From", message.contact()});
+  if (!message.outgoing() && message.kind() != v1::MESSAGE_KIND_NOTICE) {
+    table.AddRow({"Key", KeyOfSender(message)});
+  }
   table.AddRow({"Written", FormatTime(message.sent_at_ms())});
   if (message.outgoing()) table.AddRow({"State", StateOf(message)});
   if (message.kind() == v1::MESSAGE_KIND_NOTICE) {
@@ -71,6 +105,9 @@ void PrintMessage(Context& context, const v1::UserMessage& message, const std::s
     context.console().Print("");
     context.console().Print(message.text());
   }
+  if (message.first_contact() && !message.contact_verified()) {
+    context.console().Complain(FirstContactWarning(message.contact()));
+  }
 }
 
 void PrintContacts(Context& context, const v1::ListContactsReply& contacts) {
@@ -86,6 +123,7 @@ void PrintContact(Context& context, const v1::Contact& contact) {
   Table table = Table::Details();
   table.AddRow({"User", contact.username()});
   table.AddRow({"Key", KeyState(contact)});
+  if (contact.fingerprint_hex().empty()) return context.console().Print(table);
   table.AddRow({"Fingerprint", contact.fingerprint_hex()});
   table.AddRow({"Safety number", {contact.safety_number(), Style::kBold}});
   if (contact.key_changed()) {
@@ -97,9 +135,10 @@ void PrintContact(Context& context, const v1::Contact& contact) {
     context.console().Print(absl::StrCat(
         "\nThe key of ", contact.username(),
         " has changed: a new installation, or somebody in between. Ask over another way which "
-        "number they see. If it is the second one: blindcart contacts accept ",
-        contact.username()));
-  } else if (!contact.verified()) {
+        "number they see. If it is the second one:\n  blindcart contacts accept ",
+        contact.username(), " --fingerprint ", contact.offered_fingerprint_hex(),
+        "\nIf it is the first one:\n  blindcart contacts accept ", contact.username(), " --keep"));
+  } else if (!contact.verified() && !contact.blocked()) {
     context.console().Print(absl::StrCat(
         "\nCompare the number with the one that ", contact.username(),
         " sees, in person or by telephone. If it is the same, nobody stands in between:\n"
@@ -141,6 +180,12 @@ std::string WhyNotSent(const v1::UserMessage& message) {
     default:
       return "not sent, for a reason that this version does not know";
   }
+}
+
+std::string WhyQueued(const v1::SendMessageReply& reply) {
+  return reply.beyond_allowance()
+             ? "you have sent as much as the broker takes for now. It goes out by itself."
+             : "the broker cannot be reached. It goes out by itself.";
 }
 
 std::string FirstContactWarning(const std::string& username) {

@@ -21,6 +21,9 @@ ExitCode ExitCodeOfSent(v1::MessageState state);
 // What went wrong and what to do, for a message that was not sent or not read.
 std::string WhyNotSent(const v1::UserMessage& message);
 
+// Of a queued message: why, and that it goes out by itself.
+std::string WhyQueued(const v1::SendMessageReply& reply);
+
 // For somebody whose key was taken on trust just now.
 std::string FirstContactWarning(const std::string& username);
 

@@ -153,6 +153,11 @@ void Console::PrintPart(absl::string_view text) {
   out_.write(text.data(), static_cast<std::streamsize>(text.size()));
 }
 
+bool Console::Written() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return out_.flush().good();
+}
+
 void Console::PrintJson(const google::protobuf::Message& message, bool one_line) {
   PrintJsonText(ToJson(message, one_line || !options_.out_is_terminal));
 }

@@ -90,6 +90,8 @@ class Console {
   // A part of a longer result on standard output, as it is and without a line's end of its own:
   // JSON or CSV that this program wrote.
   void PrintPart(absl::string_view text);
+  // Whether all results so far have been written: no full disk, no closed pipe.
+  bool Written();
   // JSON that is already written.
   void PrintJsonText(absl::string_view json);
 

@@ -189,6 +189,107 @@ CREATE TABLE cash_requests (
   PRIMARY KEY (deposit, amount_minor)
 ) STRICT;
 )sql",
+    R"sql(
+-- Mail that is held back or only counted (services/agent/mail_guard.h).
+CREATE TABLE mail_dropped (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  UNIQUE (contact, message_id)
+) STRICT;
+
+CREATE TABLE mail_held (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  UNIQUE (contact, message_id)
+) STRICT;
+
+CREATE TABLE mail_rejected (
+  number INTEGER PRIMARY KEY AUTOINCREMENT,
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640),
+  UNIQUE (contact, fingerprint)
+) STRICT;
+
+CREATE TABLE mail_counted_notices (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  topic INTEGER NOT NULL,
+  message INTEGER NOT NULL,
+  count INTEGER NOT NULL CHECK (count > 0),
+  begun_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (contact, topic)
+) STRICT;
+)sql",
+    R"sql(
+-- When a contact was last told of what could not be read (services/agent/mail_guard.h).
+CREATE TABLE mail_answered (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  session_id BLOB NOT NULL CHECK (length(session_id) IN (0, 16)),
+  answered_at_ms INTEGER NOT NULL,
+  PRIMARY KEY (contact, session_id)
+) STRICT;
+)sql",
+    R"sql(
+-- Senders whose mail is dropped unseen, and how much of it.
+CREATE TABLE mail_blocked (
+  contact TEXT PRIMARY KEY CHECK (length(contact) BETWEEN 1 AND 64),
+  dropped INTEGER NOT NULL CHECK (dropped >= 0)
+) STRICT;
+
+-- Received messages that the user has deleted: they are not taken in again.
+CREATE TABLE mail_deleted (
+  contact TEXT NOT NULL CHECK (length(contact) BETWEEN 1 AND 64),
+  message_id BLOB NOT NULL CHECK (length(message_id) = 16),
+  PRIMARY KEY (contact, message_id)
+) STRICT;
+
+-- The highest number of a message that was deleted: numbers are given once.
+CREATE TABLE message_numbers (
+  id INTEGER PRIMARY KEY CHECK (id = 1),
+  last_deleted INTEGER NOT NULL
+) STRICT;
+INSERT INTO message_numbers (id, last_deleted) VALUES (1, 0);
+
+-- What is kept of what each contact sent; notices are none of it.
+CREATE TABLE mail_use (
+  contact TEXT PRIMARY KEY CHECK (length(contact) BETWEEN 1 AND 64),
+  items INTEGER NOT NULL CHECK (items >= 0),
+  bytes INTEGER NOT NULL CHECK (bytes >= 0)
+) STRICT;
+INSERT INTO mail_use (contact, items, bytes)
+  SELECT contact, count(*), sum(length(body)) FROM messages
+  WHERE outgoing = 0 AND kind != 3 GROUP BY contact;
+
+CREATE TRIGGER messages_added AFTER INSERT ON messages
+WHEN NEW.outgoing = 0 AND NEW.kind != 3
+BEGIN
+  INSERT INTO mail_use (contact, items, bytes) VALUES (NEW.contact, 1, length(NEW.body))
+    ON CONFLICT (contact) DO UPDATE SET items = items + 1, bytes = bytes + excluded.bytes;
+END;
+CREATE TRIGGER messages_deleted AFTER DELETE ON messages
+BEGIN
+  UPDATE message_numbers SET last_deleted = max(last_deleted, OLD.id);
+  UPDATE mail_use SET items = items - 1, bytes = bytes - length(OLD.body)
+    WHERE contact = OLD.contact AND OLD.outgoing = 0 AND OLD.kind != 3;
+END;
+)sql",
+    R"sql(
+-- Whose identity was pinned because mail of theirs came, and which message it came with.
+ALTER TABLE contacts ADD COLUMN by_mail INTEGER NOT NULL DEFAULT 0 CHECK (by_mail IN (0, 1));
+ALTER TABLE messages ADD COLUMN first_contact INTEGER NOT NULL DEFAULT 0
+  CHECK (first_contact IN (0, 1));
+)sql",
+    R"sql(
+-- SHA-256 of what a message came in: the same under another id is known, though it opens no more.
+ALTER TABLE messages ADD COLUMN sealed_digest BLOB CHECK (length(sealed_digest) = 32);
+ALTER TABLE mail_deleted ADD COLUMN sealed_digest BLOB CHECK (length(sealed_digest) = 32);
+CREATE INDEX messages_by_digest ON messages (contact, sealed_digest)
+  WHERE sealed_digest IS NOT NULL;
+CREATE INDEX mail_deleted_by_digest ON mail_deleted (contact, sealed_digest)
+  WHERE sealed_digest IS NOT NULL;
+)sql",
 };
 
 }  // namespace

@@ -14,11 +14,13 @@ using storage::SqliteStatement;
 
 constexpr absl::string_view kSelectMessage =
     "SELECT id, contact, outgoing, message_id, kind, state, body, file_name, length(body), "
-    "reply_to, sent_at_ms, stored_at_ms, read, sealed FROM messages ";
+    "reply_to, sent_at_ms, stored_at_ms, read, sealed, first_contact, "
+    "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 constexpr absl::string_view kSelectMessageLine =
     "SELECT id, contact, outgoing, message_id, kind, state, "
     "CASE WHEN kind = 2 THEN X'' ELSE body END, file_name, length(body), "
-    "reply_to, sent_at_ms, stored_at_ms, read, NULL FROM messages ";
+    "reply_to, sent_at_ms, stored_at_ms, read, NULL, first_contact, "
+    "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 
 SecretBytes ColumnSecret(const SqliteStatement& row, int column) {
   std::string bytes = row.ColumnBlob(column);
@@ -40,6 +42,8 @@ MessageRecord ReadMessage(const SqliteStatement& row) {
   message.sent_at_ms = row.ColumnInt64(10);
   message.stored_at_ms = row.ColumnInt64(11);
   message.read = row.ColumnInt64(12) != 0;
+  message.first_contact = row.ColumnInt64(14) != 0;
+  message.contact_verified = row.ColumnInt64(15) != 0;
   return message;
 }
 
@@ -53,8 +57,8 @@ absl::StatusOr<absl::optional<X25519KeyPair>> ReadKey(SqliteStatement select) {
 }
 
 MessageStore::Contact ReadContact(const SqliteStatement& row) {
-  return {row.ColumnText(0), row.ColumnBlob(1), row.ColumnInt64(2) != 0, row.ColumnInt64(3),
-          row.ColumnBlob(4)};
+  return {row.ColumnText(0), row.ColumnBlob(1),       row.ColumnInt64(2) != 0, row.ColumnInt64(3),
+          row.ColumnBlob(4), row.ColumnInt64(5) != 0, !row.ColumnIsNull(6),    row.ColumnInt64(6)};
 }
 
 absl::StatusOr<absl::optional<MessageStore::Session>> ReadSession(SqliteStatement select) {
@@ -199,8 +203,9 @@ absl::Status MessageStore::DropOneTimePreKey(uint32_t id) {
 absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
     absl::string_view username) {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity FROM contacts "
-      "WHERE username = ?");
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, by_mail, dropped "
+      "FROM contacts "
+      "LEFT JOIN mail_blocked ON contact = username WHERE username = ?");
   select.BindText(username);
   const absl::StatusOr<bool> row = select.Step();
   if (!row.ok()) return row.status();
@@ -210,8 +215,11 @@ absl::StatusOr<absl::optional<MessageStore::Contact>> MessageStore::FindContact(
 
 absl::StatusOr<std::vector<MessageStore::Contact>> MessageStore::ListContacts() {
   SqliteStatement select = database_.Prepare(
-      "SELECT username, identity, verified, first_seen_ms, offered_identity FROM contacts "
-      "ORDER BY username");
+      "SELECT username, identity, verified, first_seen_ms, offered_identity, by_mail, dropped "
+      "FROM contacts "
+      "LEFT JOIN mail_blocked ON contact = username UNION ALL "
+      "SELECT contact, NULL, 0, 0, NULL, 0, dropped FROM mail_blocked "
+      "WHERE contact NOT IN (SELECT username FROM contacts) ORDER BY 1");
   std::vector<Contact> contacts;
   for (;;) {
     const absl::StatusOr<bool> row = select.Step();
@@ -223,13 +231,15 @@ absl::StatusOr<std::vector<MessageStore::Contact>> MessageStore::ListContacts() 
 
 absl::Status MessageStore::SaveContact(const Contact& contact) {
   SqliteStatement save = database_.Prepare(
-      "INSERT INTO contacts (username, identity, verified, first_seen_ms, offered_identity) "
-      "VALUES (?, ?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET identity = excluded.identity, "
-      "verified = excluded.verified, offered_identity = excluded.offered_identity");
+      "INSERT INTO contacts (username, identity, verified, first_seen_ms, by_mail, "
+      "offered_identity) VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (username) DO UPDATE SET "
+      "identity = excluded.identity, verified = excluded.verified, by_mail = excluded.by_mail, "
+      "offered_identity = excluded.offered_identity");
   save.BindText(contact.username)
       .BindBlob(contact.identity)
       .BindInt64(contact.verified)
-      .BindInt64(contact.first_seen_ms);
+      .BindInt64(contact.first_seen_ms)
+      .BindInt64(contact.by_mail);
   if (contact.offered_identity.empty()) {
     save.BindNull();
   } else {
@@ -286,24 +296,31 @@ absl::Status MessageStore::DropSessions(absl::string_view contact) {
 
 // ---- Messages
 
-absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
-  const absl::Status added =
-      database_
-          .Prepare(
-              "INSERT INTO messages (contact, outgoing, message_id, kind, state, body, file_name, "
-              "reply_to, sent_at_ms, stored_at_ms, read) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)")
-          .BindText(message.contact)
-          .BindInt64(message.outgoing)
-          .BindBlob(message.message_id)
-          .BindInt64(static_cast<int64_t>(message.kind))
-          .BindInt64(static_cast<int64_t>(message.state))
-          .BindBlob(message.body)
-          .BindText(message.file_name)
-          .BindBlob(message.reply_to)
-          .BindInt64(message.sent_at_ms)
-          .BindInt64(message.stored_at_ms)
-          .BindInt64(message.read)
-          .Run();
+absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message,
+                                                 absl::string_view sealed_digest) {
+  SqliteStatement add = database_.Prepare(
+      "INSERT INTO messages (id, contact, outgoing, message_id, kind, state, body, file_name, "
+      "reply_to, sent_at_ms, stored_at_ms, read, first_contact, sealed_digest) VALUES (1 + "
+      "max((SELECT last_deleted FROM message_numbers), (SELECT coalesce(max(id), 0) FROM "
+      "messages)), ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)");
+  add.BindText(message.contact)
+      .BindInt64(message.outgoing)
+      .BindBlob(message.message_id)
+      .BindInt64(static_cast<int64_t>(message.kind))
+      .BindInt64(static_cast<int64_t>(message.state))
+      .BindBlob(message.body)
+      .BindText(message.file_name)
+      .BindBlob(message.reply_to)
+      .BindInt64(message.sent_at_ms)
+      .BindInt64(message.stored_at_ms)
+      .BindInt64(message.read)
+      .BindInt64(message.first_contact);
+  if (sealed_digest.empty()) {
+    add.BindNull();
+  } else {
+    add.BindBlob(sealed_digest);
+  }
+  const absl::Status added = add.Run();
   if (!added.ok()) return added;
   return database_.last_insert_rowid();
 }
@@ -311,8 +328,31 @@ absl::StatusOr<int64_t> MessageStore::AddMessage(const MessageRecord& message) {
 absl::StatusOr<bool> MessageStore::Knows(absl::string_view contact, bool outgoing,
                                          absl::string_view message_id) {
   SqliteStatement select = database_.Prepare(
-      "SELECT 1 FROM messages WHERE contact = ? AND outgoing = ? AND message_id = ?");
-  select.BindText(contact).BindInt64(outgoing).BindBlob(message_id);
+      "SELECT 1 FROM messages WHERE contact = ? AND outgoing = ? AND message_id = ? UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ? AND 0 = ? AND message_id = ?");
+  select.BindText(contact)
+      .BindInt64(outgoing)
+      .BindBlob(message_id)
+      .BindText(contact)
+      .BindInt64(outgoing)
+      .BindBlob(message_id);
+  return select.Step();
+}
+
+absl::StatusOr<bool> MessageStore::KnowsSealed(absl::string_view contact,
+                                               absl::string_view sealed_digest) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT 1 FROM messages WHERE contact = ? AND sealed_digest = ? UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ? AND sealed_digest = ?");
+  select.BindText(contact).BindBlob(sealed_digest).BindText(contact).BindBlob(sealed_digest);
+  return select.Step();
+}
+
+absl::StatusOr<bool> MessageStore::HasTalkedWith(absl::string_view contact) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT 1 FROM messages WHERE contact = ? AND kind IN (1, 2) UNION ALL "
+      "SELECT 1 FROM mail_deleted WHERE contact = ?");
+  select.BindText(contact).BindText(contact);
   return select.Step();
 }
 
@@ -351,8 +391,61 @@ absl::StatusOr<absl::optional<int64_t>> MessageStore::OldestUnread() {
   return *row ? absl::optional<int64_t>(select.ColumnInt64(0)) : absl::nullopt;
 }
 
+absl::StatusOr<std::vector<int64_t>> MessageStore::UnreadOf(absl::string_view contact,
+                                                            int64_t after_id, int64_t limit) {
+  SqliteStatement select = database_.Prepare(
+      "SELECT id FROM messages WHERE read = 0 AND outgoing = 0 AND kind != 4 AND contact = ? "
+      "AND id > ? ORDER BY id LIMIT ?");
+  select.BindText(contact).BindInt64(after_id).BindInt64(limit);
+  std::vector<int64_t> ids;
+  for (;;) {
+    const absl::StatusOr<bool> row = select.Step();
+    if (!row.ok()) return row.status();
+    if (!*row) return ids;
+    ids.push_back(select.ColumnInt64(0));
+  }
+}
+
 absl::Status MessageStore::MarkRead(int64_t id) {
   return database_.Prepare("UPDATE messages SET read = 1 WHERE id = ?").BindInt64(id).Run();
+}
+
+absl::StatusOr<int64_t> MessageStore::Delete(int64_t id) {
+  const absl::Status noted =
+      database_
+          .Prepare(
+              "INSERT INTO mail_deleted (contact, message_id, sealed_digest) SELECT contact, "
+              "message_id, sealed_digest FROM messages WHERE id = ? AND outgoing = 0 AND kind IN "
+              "(1, 2) ON CONFLICT DO NOTHING")
+          .BindInt64(id)
+          .Run();
+  if (!noted.ok()) return noted;
+  const absl::Status deleted =
+      database_.Prepare("DELETE FROM messages WHERE id = ? AND state != 2 AND kind != 4")
+          .BindInt64(id)
+          .Run();
+  if (!deleted.ok()) return deleted;
+  return database_.changes();
+}
+
+absl::StatusOr<int64_t> MessageStore::DeleteAll(absl::string_view contact, int64_t before_ms) {
+  const auto run = [&](absl::string_view sql) {
+    return database_.Prepare(sql).BindText(contact).BindInt64(before_ms).BindInt64(before_ms).Run();
+  };
+  absl::Status done = run(
+      "INSERT INTO mail_deleted (contact, message_id, sealed_digest) SELECT contact, message_id, "
+      "sealed_digest FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND outgoing "
+      "= 0 AND kind != 3 "
+      "ON CONFLICT DO NOTHING");
+  if (!done.ok()) return done;
+  done =
+      run("DELETE FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND state != 2 "
+          "AND kind = 4");
+  if (!done.ok()) return done;
+  done =
+      run("DELETE FROM messages WHERE contact = ? AND (? = 0 OR stored_at_ms < ?) AND state != 2");
+  if (!done.ok()) return done;
+  return database_.changes();
 }
 
 absl::StatusOr<std::vector<std::string>> MessageStore::ContactsWithQueued() {
@@ -436,6 +529,16 @@ absl::Status MessageStore::SetBody(int64_t id, absl::string_view body) {
       .BindBlob(body)
       .BindInt64(id)
       .Run();
+}
+
+absl::StatusOr<bool> MessageStore::RenewNotice(int64_t id, absl::string_view body) {
+  const absl::Status renewed =
+      database_.Prepare("UPDATE messages SET body = ?, read = 0 WHERE id = ? AND kind = 3")
+          .BindBlob(body)
+          .BindInt64(id)
+          .Run();
+  if (!renewed.ok()) return renewed;
+  return database_.changes() > 0;
 }
 
 absl::StatusOr<int64_t> MessageStore::CountNotices(absl::string_view contact, int64_t since_ms) {

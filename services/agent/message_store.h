@@ -20,6 +20,7 @@
 #include "crypto/random.h"
 #include "crypto/secret_bytes.h"
 #include "crypto/x25519.h"
+#include "services/agent/mail_guard.h"
 #include "services/agent/message_types.h"
 #include "services/storage/sqlite.h"
 
@@ -33,6 +34,8 @@ class MessageStore {
   static constexpr int64_t kMaxOneTimePreKeys = 400;
 
   explicit MessageStore(storage::SqliteDatabase& database) : database_(database) {}
+
+  MailGuard guard() { return MailGuard(database_); }
 
   // ---- Own keys
 
@@ -65,8 +68,13 @@ class MessageStore {
     bool verified = false;
     int64_t first_seen_ms = 0;
     std::string offered_identity;  // Or empty.
+    bool by_mail = false;          // Pinned because mail came.
+    // Of MailGuard; not saved with the rest.
+    bool blocked = false;
+    int64_t dropped_messages = 0;
   };
   absl::StatusOr<absl::optional<Contact>> FindContact(absl::string_view username);
+  // With those who are blocked and no contacts, whose `identity` is empty.
   absl::StatusOr<std::vector<Contact>> ListContacts();
   // Adds or replaces the row.
   absl::Status SaveContact(const Contact& contact);
@@ -87,10 +95,15 @@ class MessageStore {
 
   // ---- Messages
 
-  // Returns the row's id. AlreadyExists when the contact's message id is known in that direction.
-  absl::StatusOr<int64_t> AddMessage(const MessageRecord& message);
+  // Returns the row's id, above every earlier one. AlreadyExists when the contact's message id is known
+  // in that direction. `sealed_digest`: SHA-256 of what it came in, or empty.
+  absl::StatusOr<int64_t> AddMessage(const MessageRecord& message,
+                                     absl::string_view sealed_digest = "");
+  // Also when it has been deleted, if it came from the contact.
   absl::StatusOr<bool> Knows(absl::string_view contact, bool outgoing,
                              absl::string_view message_id);
+  // Whether a message of the contact came in this, also when it has been deleted.
+  absl::StatusOr<bool> KnowsSealed(absl::string_view contact, absl::string_view sealed_digest);
   absl::StatusOr<absl::optional<MessageRecord>> Get(int64_t id);
   struct Filter {
     std::string contact;
@@ -102,7 +115,14 @@ class MessageStore {
   // Newest first, without files' content and without what is not for people.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
   absl::StatusOr<absl::optional<int64_t>> OldestUnread();
+  // Of one contact, oldest first: the first `limit` above `after_id`.
+  absl::StatusOr<std::vector<int64_t>> UnreadOf(absl::string_view contact, int64_t after_id,
+                                                int64_t limit);
   absl::Status MarkRead(int64_t id);
+  // Deletes what is not on its way out; returns how much of it was for people. The first: one message.
+  // The second: everything with the contact that was stored before `before_ms` (0: at any time).
+  absl::StatusOr<int64_t> Delete(int64_t id);
+  absl::StatusOr<int64_t> DeleteAll(absl::string_view contact, int64_t before_ms);
 
   struct Queued {
     MessageRecord message;
@@ -118,9 +138,15 @@ class MessageStore {
   // An outgoing text or file that was queued or sent becomes undelivered; its id, or 0.
   absl::StatusOr<int64_t> MarkUndelivered(absl::string_view contact, absl::string_view message_id);
 
+  // Whether a text or file has come from the contact or was written to it, also when it has been
+  // deleted here.
+  absl::StatusOr<bool> HasTalkedWith(absl::string_view contact);
+
   // A queued and unsealed kUnreadable for the contact, if there is one.
   absl::StatusOr<absl::optional<MessageRecord>> OpenUnreadable(absl::string_view contact);
   absl::Status SetBody(int64_t id, absl::string_view body);
+  // Other words for a notice, which is unread again. False when it is not there any more.
+  absl::StatusOr<bool> RenewNotice(int64_t id, absl::string_view body);
   // Notices about the contact since then.
   absl::StatusOr<int64_t> CountNotices(absl::string_view contact, int64_t since_ms);
 

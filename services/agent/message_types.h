@@ -40,18 +40,24 @@ struct MessageRecord {
   int64_t sent_at_ms = 0;    // By the sender's clock.
   int64_t stored_at_ms = 0;  // When it came into this database.
   bool read = false;
+  bool first_contact = false;     // The contact's identity was pinned when this came.
+  bool contact_verified = false;  // Its safety number has been compared by now.
 };
 
 struct ContactRecord {
   std::string username;
-  std::string fingerprint;  // Of the pinned identity, 32 bytes.
-  bool verified = false;    // The safety number was compared.
+  // Of the pinned identity, 32 bytes; empty for a blocked user who is no contact.
+  std::string fingerprint;
+  bool verified = false;  // The safety number was compared.
   int64_t first_seen_ms = 0;
+  bool by_mail = false;  // Pinned because mail came; the user has done nothing for it.
   // Of the identity that showed up in place of the pinned one and waits for the user's decision;
   // empty when none does.
   std::string offered_fingerprint;
   std::string safety_number;          // With the pinned identity.
   std::string offered_safety_number;  // With the offered one, or empty.
+  bool blocked = false;               // Its mail is dropped unseen; so much was:
+  int64_t dropped_messages = 0;
 };
 
 }  // namespace blindcart::agent

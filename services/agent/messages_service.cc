@@ -70,6 +70,8 @@ v1::UserMessage ToMessage(const MessageRecord& record) {
   message.set_read(record.read);
   message.set_message_id_hex(crypto::HexEncode(record.message_id));
   message.set_reply_to_hex(crypto::HexEncode(record.reply_to));
+  message.set_first_contact(record.first_contact);
+  message.set_contact_verified(record.contact_verified);
   return message;
 }
 
@@ -83,6 +85,9 @@ v1::Contact ToMessage(const ContactRecord& record) {
   contact.set_key_changed(!record.offered_fingerprint.empty());
   contact.set_offered_fingerprint_hex(crypto::HexEncode(record.offered_fingerprint));
   contact.set_offered_safety_number(record.offered_safety_number);
+  contact.set_first_contact_by_mail(record.by_mail);
+  contact.set_blocked(record.blocked);
+  contact.set_dropped_messages(record.dropped_messages);
   return contact;
 }
 
@@ -92,13 +97,15 @@ absl::Status Fill(const absl::StatusOr<ContactRecord>& contact, v1::Contact* rep
 }
 
 // One contact's messages on their way to one caller, in order. The messenger's listener only notes
-// what happened; a worker, one at a time, reads the messages and hands them to the stream. Lives until
-// the call is over and no worker holds it.
+// which; a worker, one at a time, reads them and hands them to the stream, so much ahead of the caller
+// as kMaxQueuedBytes. Lives until the call is over and no worker holds it.
 class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
                        public std::enable_shared_from_this<Watching> {
  public:
-  // What may wait for a caller who does not read; such a caller is left.
-  static constexpr size_t kMaxQueued = 4'096;
+  // What may wait for a caller who does not read: noted messages, of which the agent keeps no copy
+  // here, beyond which the call ends; and bytes ready to be written, beyond which the rest waits.
+  static constexpr size_t kMaxNoted = 4'096;
+  static constexpr size_t kMaxQueuedBytes = 1'048'576;
 
   Watching(Messenger& messenger, Executor& workers, std::string contact)
       : messenger_(messenger), workers_(workers), contact_(std::move(contact)) {}
@@ -120,6 +127,7 @@ class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
     writing_ = false;
     if (!ok) End(absl::CancelledError("the caller is gone"));
     WriteNext();
+    Work();
   }
   void OnCancel() override {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -132,20 +140,25 @@ class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
   }
 
  private:
+  struct Noted {
+    int64_t id = 0;
+    MessageState state = MessageState::kReceived;  // As it was then.
+  };
+
   void Note(const MessageRecord& message) {
     if (message.contact != contact_) return;
     std::lock_guard<std::mutex> lock(mutex_);
-    if (noted_.size() >= kMaxQueued) {
+    if (noted_.size() >= kMaxNoted) {
       End(AgentBusy());
       return WriteNext();
     }
-    noted_.push_back(message);
+    noted_.push_back({message.id, message.state});
     Work();
   }
 
-  // Under mutex_, as End and WriteNext: puts a worker to it unless one is there.
+  // Under mutex_, as the three below: puts a worker to it unless one is there or nothing is to do.
   void Work() {
-    if (working_ || end_.has_value()) return;
+    if (working_ || !HasWork()) return;
     working_ = true;
     const absl::Status queued = workers_.Run([self = shared_from_this()] { self->HandOver(); });
     if (queued.ok()) return;
@@ -153,61 +166,9 @@ class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
     End(AgentBusy());
     WriteNext();
   }
-
-  // On a worker.
-  void HandOver() {
-    absl::Status status = begun_ ? absl::OkStatus() : AddUnread();
-    begun_ = true;
-    while (true) {
-      absl::optional<MessageRecord> next;
-      {
-        std::lock_guard<std::mutex> lock(mutex_);
-        if (!status.ok()) End(status);
-        if (end_.has_value() || noted_.empty()) {
-          working_ = false;
-          WriteNext();
-          return;
-        }
-        next = std::move(noted_.front());
-        noted_.pop_front();
-      }
-      status = Add(*next);
-    }
+  bool HasWork() const {
+    return !end_.has_value() && queued_bytes_ < kMaxQueuedBytes && (!caught_up_ || !noted_.empty());
   }
-
-  absl::Status AddUnread() {
-    Messenger::Filter filter;
-    filter.contact = contact_;
-    filter.unread_only = true;
-    filter.incoming_only = true;
-    filter.limit = kMaxPage;
-    const absl::StatusOr<std::vector<MessageRecord>> unread = messenger_.List(filter);
-    if (!unread.ok()) return unread.status();
-    for (auto message = unread->rbegin(); message != unread->rend(); ++message) {
-      const absl::Status added = Add(*message);
-      if (!added.ok()) return added;
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status Add(const MessageRecord& message) {
-    v1::WatchMessagesEvent event;
-    if (message.outgoing) {
-      *event.mutable_message() = ToMessage(message);
-    } else {
-      // It may have been among the unread ones and come through the listener too.
-      if (!shown_.insert(message.id).second) return absl::OkStatus();
-      const absl::StatusOr<MessageRecord> whole = messenger_.Read(message.id);
-      if (!whole.ok()) return whole.status();
-      *event.mutable_message() = ToMessage(*whole);
-    }
-    std::lock_guard<std::mutex> lock(mutex_);
-    queue_.push_back(std::move(event));
-    if (queue_.size() > kMaxQueued) End(AgentBusy());
-    WriteNext();
-    return absl::OkStatus();
-  }
-
   void End(absl::Status status) {
     if (!end_.has_value()) end_ = std::move(status);
   }
@@ -219,9 +180,63 @@ class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
     } else if (!queue_.empty()) {
       current_ = std::move(queue_.front());
       queue_.pop_front();
+      queued_bytes_ -= current_.ByteSizeLong();
       writing_ = true;
       StartWrite(&current_);
     }
+  }
+
+  // On a worker.
+  void HandOver() {
+    absl::Status status;
+    while (true) {
+      absl::optional<Noted> next;
+      {
+        std::lock_guard<std::mutex> lock(mutex_);
+        if (!status.ok()) End(status);
+        if (!HasWork()) {
+          working_ = false;
+          WriteNext();
+          return;
+        }
+        // What was there before comes first.
+        if (caught_up_) {
+          next = noted_.front();
+          noted_.pop_front();
+        }
+      }
+      status = next.has_value() ? Add(*next) : AddUnread();
+    }
+  }
+
+  // The next of those that were unread when the call began.
+  absl::Status AddUnread() {
+    const absl::StatusOr<std::vector<int64_t>> unread =
+        messenger_.UnreadOf(contact_, last_unread_, 1);
+    if (!unread.ok()) return unread.status();
+    if (unread->empty()) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      caught_up_ = true;
+      return absl::OkStatus();
+    }
+    last_unread_ = unread->front();
+    return Add({last_unread_, MessageState::kReceived});
+  }
+
+  absl::Status Add(const Noted& noted) {
+    absl::StatusOr<MessageRecord> message = messenger_.Read(noted.id);
+    if (absl::IsNotFound(message.status())) return absl::OkStatus();  // Deleted since.
+    if (!message.ok()) return message.status();
+    message->state = noted.state;
+    // It may have been among the unread ones and come through the listener too.
+    if (!message->outgoing && !shown_.insert(noted.id).second) return absl::OkStatus();
+    v1::WatchMessagesEvent event;
+    *event.mutable_message() = ToMessage(*message);
+    std::lock_guard<std::mutex> lock(mutex_);
+    queued_bytes_ += event.ByteSizeLong();
+    queue_.push_back(std::move(event));
+    WriteNext();
+    return absl::OkStatus();
   }
 
   Messenger& messenger_;
@@ -230,13 +245,15 @@ class Watching final : public grpc::ServerWriteReactor<v1::WatchMessagesEvent>,
   uint64_t listener_ = 0;
   std::shared_ptr<Watching> self_;  // Until the call is over.
   // The worker's, of which there is one at a time.
-  bool begun_ = false;
+  int64_t last_unread_ = 0;
   std::set<int64_t> shown_;
 
   std::mutex mutex_;
   // The rest is used under mutex_.
-  std::deque<MessageRecord> noted_;
+  std::deque<Noted> noted_;
+  bool caught_up_ = false;  // The unread ones of before are in the queue.
   std::deque<v1::WatchMessagesEvent> queue_;
+  size_t queued_bytes_ = 0;  // Of queue_.
   v1::WatchMessagesEvent current_;
   absl::optional<absl::Status> end_;
   bool working_ = false;
@@ -267,6 +284,7 @@ absl::Status MessagesService::SendNow(const v1::SendMessageRequest& request,
   reply->set_key_exchange(sent->timings.key_exchange);
   reply->set_key_exchange_us(sent->timings.key_exchange_us);
   reply->set_encryption_us(sent->timings.encryption_us);
+  reply->set_beyond_allowance(sent->beyond_allowance);
   return absl::OkStatus();
 }
 
@@ -299,7 +317,7 @@ grpc::ServerUnaryReactor* MessagesService::Read(grpc::CallbackServerContext* con
   return RunUnaryCall(context, calls_, [this, request, reply] {
     absl::optional<MessageRecord> message;
     if (request->id() == 0) {
-      absl::StatusOr<absl::optional<MessageRecord>> next = messenger_.ReadNext();
+      absl::StatusOr<absl::optional<MessageRecord>> next = messenger_.NextUnread();
       if (!next.ok()) return next.status();
       message = *std::move(next);
     } else {
@@ -314,11 +332,38 @@ grpc::ServerUnaryReactor* MessagesService::Read(grpc::CallbackServerContext* con
   });
 }
 
+grpc::ServerUnaryReactor* MessagesService::MarkRead(grpc::CallbackServerContext* context,
+                                                    const v1::MarkReadRequest* request,
+                                                    v1::MarkReadReply* /*reply*/) {
+  return RunUnaryCall(context, calls_, [this, request]() -> absl::Status {
+    if (request->ids_size() > static_cast<int>(kMaxPage)) {
+      return absl::InvalidArgumentError("too many messages at once");
+    }
+    return messenger_.MarkRead({request->ids().begin(), request->ids().end()});
+  });
+}
+
 grpc::ServerWriteReactor<v1::WatchMessagesEvent>* MessagesService::Watch(
     grpc::CallbackServerContext* /*context*/, const v1::WatchMessagesRequest* request) {
   const auto watching = std::make_shared<Watching>(messenger_, calls_, request->contact());
   watching->Begin(watching);
   return watching.get();
+}
+
+grpc::ServerUnaryReactor* MessagesService::Delete(grpc::CallbackServerContext* context,
+                                                  const v1::DeleteMessagesRequest* request,
+                                                  v1::DeleteMessagesReply* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    if ((request->id() == 0) == request->contact().empty() || request->id() < 0 ||
+        request->before_ms() < 0 || (request->id() != 0 && request->before_ms() != 0)) {
+      return absl::InvalidArgumentError("one message, or those with one contact");
+    }
+    const absl::StatusOr<int64_t> deleted =
+        request->id() != 0 ? messenger_.Delete(request->id())
+                           : messenger_.DeleteAll(request->contact(), request->before_ms());
+    if (deleted.ok()) reply->set_deleted(*deleted);
+    return deleted.status();
+  });
 }
 
 grpc::ServerUnaryReactor* MessagesService::ListContacts(grpc::CallbackServerContext* context,
@@ -352,15 +397,11 @@ grpc::ServerUnaryReactor* MessagesService::AcceptContact(grpc::CallbackServerCon
                                                          const v1::AcceptContactRequest* request,
                                                          v1::Contact* reply) {
   return RunUnaryCall(context, calls_, [this, request, reply]() -> absl::Status {
-    std::string fingerprint;
-    if (!request->fingerprint_hex().empty()) {
-      absl::StatusOr<std::string> decoded = crypto::HexDecode(request->fingerprint_hex());
-      if (!decoded.ok() || decoded->size() != crypto::kFingerprintBytes) {
-        return absl::InvalidArgumentError("a fingerprint has 64 hexadecimal digits");
-      }
-      fingerprint = *std::move(decoded);
+    const absl::StatusOr<std::string> fingerprint = crypto::HexDecode(request->fingerprint_hex());
+    if (!fingerprint.ok() || fingerprint->size() != crypto::kFingerprintBytes) {
+      return absl::InvalidArgumentError("a fingerprint has 64 hexadecimal digits");
     }
-    return Fill(messenger_.AcceptIdentity(request->username(), fingerprint), reply);
+    return Fill(messenger_.AcceptIdentity(request->username(), *fingerprint), reply);
   });
 }
 
@@ -369,6 +410,22 @@ grpc::ServerUnaryReactor* MessagesService::KeepContact(grpc::CallbackServerConte
                                                        v1::Contact* reply) {
   return RunUnaryCall(context, calls_, [this, request, reply] {
     return Fill(messenger_.KeepIdentity(request->username()), reply);
+  });
+}
+
+grpc::ServerUnaryReactor* MessagesService::BlockContact(grpc::CallbackServerContext* context,
+                                                        const v1::ContactRequest* request,
+                                                        v1::Contact* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    return Fill(messenger_.Block(request->username()), reply);
+  });
+}
+
+grpc::ServerUnaryReactor* MessagesService::UnblockContact(grpc::CallbackServerContext* context,
+                                                          const v1::ContactRequest* request,
+                                                          v1::Contact* reply) {
+  return RunUnaryCall(context, calls_, [this, request, reply] {
+    return Fill(messenger_.Unblock(request->username()), reply);
   });
 }
 

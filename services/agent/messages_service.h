@@ -26,8 +26,14 @@ class MessagesService final : public v1::AgentMessages::CallbackService {
   grpc::ServerUnaryReactor* Read(grpc::CallbackServerContext* context,
                                  const v1::ReadMessageRequest* request,
                                  v1::ReadMessageReply* reply) override;
+  grpc::ServerUnaryReactor* MarkRead(grpc::CallbackServerContext* context,
+                                     const v1::MarkReadRequest* request,
+                                     v1::MarkReadReply* reply) override;
   grpc::ServerWriteReactor<v1::WatchMessagesEvent>* Watch(
       grpc::CallbackServerContext* context, const v1::WatchMessagesRequest* request) override;
+  grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,
+                                   const v1::DeleteMessagesRequest* request,
+                                   v1::DeleteMessagesReply* reply) override;
   grpc::ServerUnaryReactor* ListContacts(grpc::CallbackServerContext* context,
                                          const v1::ListContactsRequest* request,
                                          v1::ListContactsReply* reply) override;
@@ -43,6 +49,12 @@ class MessagesService final : public v1::AgentMessages::CallbackService {
   grpc::ServerUnaryReactor* KeepContact(grpc::CallbackServerContext* context,
                                         const v1::ContactRequest* request,
                                         v1::Contact* reply) override;
+  grpc::ServerUnaryReactor* BlockContact(grpc::CallbackServerContext* context,
+                                         const v1::ContactRequest* request,
+                                         v1::Contact* reply) override;
+  grpc::ServerUnaryReactor* UnblockContact(grpc::CallbackServerContext* context,
+                                           const v1::ContactRequest* request,
+                                           v1::Contact* reply) override;
 
  private:
   absl::Status SendNow(const v1::SendMessageRequest& request, v1::SendMessageReply* reply);

@@ -9,11 +9,15 @@
 //
 // Trust: the first identity seen of a user is pinned, with a warning, until the two compare safety
 // numbers. When another one shows up, nothing is sent, and nothing of the new identity is read, until
-// the user accepts it; such mail stays with the broker meanwhile.
+// the user has decided; such mail stays with the broker meanwhile, so much of it as
+// kMaxHeldPerContact, and what goes beyond is dropped and counted. Mail of an identity that the user
+// has rejected is dropped.
 //
 // What this agent cannot read (its state was lost, or the mail was damaged) becomes a notice to its
 // own user and a control message to the sender, under a session that is made for it; the sender's
-// message is then shown as undelivered. At most kMaxUnreadablePerHour of both per contact.
+// message is then shown as undelivered. Beyond kMaxNoticesPerHour of both per contact, one notice says
+// how much more there was, and the sender is told once for each of its sessions. Who has never been
+// talked with is told once.
 //
 // Thread-safe. Everything but the listeners and the readers of the database blocks on the network, so
 // never from a network thread: hand a push to a worker. Listeners must not call back.
@@ -51,15 +55,28 @@ class Messenger {
   static constexpr int64_t kSignedPreKeyLifeMs = 7 * 24 * 3'600'000LL;
   static constexpr uint32_t kOneTimePreKeys = 100;    // Topped up to this many ...
   static constexpr uint32_t kFewOneTimePreKeys = 20;  // ... when fewer than these are left.
-  static constexpr int64_t kMaxUnreadablePerHour = 20;
+  // About one contact; what goes beyond is counted in one notice.
+  static constexpr int64_t kMaxNoticesPerHour = 20;
+  // Of one contact's, for which it is told what could not be read.
+  static constexpr int64_t kMaxAnsweredSessionsPerHour = 2 * kMaxNoticesPerHour;
+  static constexpr int64_t kMaxHeldPerContact = 20;  // Messages of changed identities.
 
-  // All must outlive the object.
+  // What is kept of what others sent, notices apart. What would be more stays with the broker until
+  // the user has deleted something; nothing is deleted by itself.
+  struct Limits {
+    int64_t messages_per_contact = 10'000;
+    int64_t bytes_per_contact = 64 * 1'048'576;  // Of texts and files.
+    int64_t messages = 50'000;
+    int64_t bytes = 512 * 1'048'576;
+  };
+  // All that is pointed to must outlive the object.
   struct Dependencies {
     const crypto::Identity* identity = nullptr;
     MailTransport* transport = nullptr;
     AgentDatabase* database = nullptr;
     crypto::RandomSource* random = nullptr;
     const protocol::Clock* clock = nullptr;
+    Limits limits;
   };
   explicit Messenger(const Dependencies& dependencies);
   ~Messenger();
@@ -81,13 +98,15 @@ class Messenger {
     int64_t encryption_us = 0;    // Padding and sealing; 0 when nothing was sealed.
   };
   struct Sent {
-    // `message.state` is the outcome: kSent, kQueued (the broker cannot be reached or is busy; it
-    // goes out by itself later), kNoRecipient, kMailboxFull.
+    // `message.state` is the outcome: kSent, kQueued (the broker cannot be reached or takes no more
+    // now; it goes out by itself later), kNoRecipient, kMailboxFull.
     MessageRecord message;
-    bool first_contact = false;  // The recipient's identity was pinned just now, unverified.
+    bool beyond_allowance = false;  // Queued, since so much was sent that the broker has this wait.
+    bool first_contact = false;     // The recipient's identity was pinned just now, unverified.
     Timings timings;
   };
-  // FailedPrecondition when the recipient's identity changed and was not accepted; nothing is sent.
+  // FailedPrecondition when the recipient's identity changed and was not accepted, or the recipient is
+  // blocked; nothing is sent.
   absl::StatusOr<Sent> Send(const Outgoing& outgoing);
 
   // ---- With the broker
@@ -114,10 +133,21 @@ class Messenger {
   };
   // Newest first, without files' content.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
-  // The whole message, which counts as read from now on. NotFound.
+  // The whole message. NotFound.
   absl::StatusOr<MessageRecord> Read(int64_t id);
-  // The oldest unread one, if there is one, which counts as read from now on.
-  absl::StatusOr<absl::optional<MessageRecord>> ReadNext();
+  // The oldest unread one, if there is one.
+  absl::StatusOr<absl::optional<MessageRecord>> NextUnread();
+  // Of one contact, oldest first: the first `limit` above `after_id`.
+  absl::StatusOr<std::vector<int64_t>> UnreadOf(const std::string& contact, int64_t after_id,
+                                                size_t limit);
+  // These count as read from now on: they have been shown. Ids of nothing are passed over.
+  absl::Status MarkRead(const std::vector<int64_t>& ids);
+
+  // Deletes one message, or everything with a contact that came or was written before `before_ms` (0:
+  // at any time); returns how many. What has not gone out yet is not deleted. Then takes in what found
+  // no room before. NotFound; FailedPrecondition when the one message has not gone out yet.
+  absl::StatusOr<int64_t> Delete(int64_t id);
+  absl::StatusOr<int64_t> DeleteAll(const std::string& contact, int64_t before_ms);
 
   // Called for each incoming message and notice once it is durable, and for each outgoing one whose
   // state changed, on the thread that did it; must not block. After RemoveListener has returned, it
@@ -135,13 +165,16 @@ class Messenger {
   // out, is not the one with the pinned identity.
   absl::StatusOr<ContactRecord> MarkVerified(const std::string& username,
                                              absl::string_view safety_number);
-  // Pins the offered identity in place of the pinned one, unverified, drops the sessions with the old
-  // one, and takes in and sends what waited. FailedPrecondition when none is offered, or another one
-  // than `fingerprint` (empty: whichever is).
+  // Pins the offered identity, or one that was rejected, in place of the pinned one, unverified, drops
+  // the sessions with the old one, and takes in and sends what waited. FailedPrecondition when no such
+  // one has the `fingerprint`.
   absl::StatusOr<ContactRecord> AcceptIdentity(const std::string& username,
                                                absl::string_view fingerprint);
-  // Keeps the pinned identity: the offered one is forgotten (until it shows up again).
+  // Keeps the pinned identity: the offered one is rejected, and its mail dropped from now on.
   absl::StatusOr<ContactRecord> KeepIdentity(const std::string& username);
+  // From now on the user's mail is dropped unseen, and nothing is sent there. Need not be a contact.
+  absl::StatusOr<ContactRecord> Block(const std::string& username);
+  absl::StatusOr<ContactRecord> Unblock(const std::string& username);
 
  private:
   struct State;

@@ -101,9 +101,12 @@ class Agent {
     auto database = AgentDatabase::Open(folder + "/agent.db");
     if (!database.ok()) return;
     database_ = *std::move(database);
-    messenger_ = std::make_unique<Messenger>(
-        Messenger::Dependencies{&TestIdentity(identity), transport_.get(), database_.get(),
-                                &crypto::SystemRandom(), &clock});
+    messenger_ = std::make_unique<Messenger>(Messenger::Dependencies{&TestIdentity(identity),
+                                                                     transport_.get(),
+                                                                     database_.get(),
+                                                                     &crypto::SystemRandom(),
+                                                                     &clock,
+                                                                     {}});
   }
   bool open() const { return messenger_ != nullptr; }
   Messenger* operator->() { return messenger_.get(); }

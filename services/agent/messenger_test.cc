@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
 #include "crypto/testing/deterministic_random.h"
 #include "crypto/testing/test_identity.h"
 #include "gtest/gtest.h"
@@ -43,8 +44,13 @@ std::string FreshFolder() {
 class User {
  public:
   User(FakeMailbox& box, std::string name, int identity, crypto::RandomSource& random,
-       const protocol::Clock& clock)
-      : box_(box), name_(std::move(name)), identity_(identity), random_(random), clock_(clock) {
+       const protocol::Clock& clock, Messenger::Limits limits = Messenger::Limits())
+      : box_(box),
+        name_(std::move(name)),
+        identity_(identity),
+        random_(random),
+        clock_(clock),
+        limits_(limits) {
     box_.Enrol(name_, TestIdentity(identity_).public_identity());
     Install();
   }
@@ -145,7 +151,8 @@ class User {
         name_(victim->name_),
         identity_(victim->identity_),
         random_(victim->random_),
-        clock_(victim->clock_) {
+        clock_(victim->clock_),
+        limits_(victim->limits_) {
     EXPECT_TRUE(victim->database_->Scrub().ok());
     folder_ = FreshFolder();
     std::filesystem::copy(victim->folder_, folder_, std::filesystem::copy_options::recursive);
@@ -162,7 +169,7 @@ class User {
     database_ = *std::move(database);
     transport_ = box_.TransportFor(name_);
     messenger_ = std::make_unique<Messenger>(Messenger::Dependencies{
-        &TestIdentity(identity_), transport_.get(), database_.get(), &random_, &clock_});
+        &TestIdentity(identity_), transport_.get(), database_.get(), &random_, &clock_, limits_});
   }
 
   FakeMailbox& box_;
@@ -170,6 +177,7 @@ class User {
   int identity_;
   crypto::RandomSource& random_;
   const protocol::Clock& clock_;
+  const Messenger::Limits limits_;
   std::string folder_;
   std::unique_ptr<AgentDatabase> database_;
   std::unique_ptr<MailTransport> transport_;
@@ -269,14 +277,18 @@ TEST_F(MessengerTest, ReadsListsAndReplies) {
   EXPECT_TRUE((*list)[0].body.empty());
   EXPECT_EQ((*list)[0].size_bytes, static_cast<int64_t>(protocol::kMaxMessageFileBytes));
 
-  const auto first = bob_->ReadNext();
+  const auto first = bob_->NextUnread();
   ASSERT_TRUE(first.ok() && first->has_value());
   EXPECT_EQ((*first)->body, "hello");
   const auto second = bob_->Read((*list)[0].id);
   ASSERT_TRUE(second.ok());
   EXPECT_EQ(second->body, file.file_content);
+  EXPECT_EQ(bob_->List(unread)->size(), 2u) << "nobody has said that they were shown";
+  ASSERT_TRUE(bob_->MarkRead({(*first)->id, 99'999}).ok());
+  EXPECT_EQ((*bob_->NextUnread())->id, second->id);
+  ASSERT_TRUE(bob_->MarkRead({second->id}).ok());
   EXPECT_TRUE(bob_->List(unread)->empty());
-  EXPECT_FALSE(bob_->ReadNext()->has_value());
+  EXPECT_FALSE(bob_->NextUnread()->has_value());
   EXPECT_TRUE(absl::IsNotFound(bob_->Read(99'999).status()));
 
   Messenger::Outgoing reply;
@@ -285,8 +297,8 @@ TEST_F(MessengerTest, ReadsListsAndReplies) {
   reply.reply_to = (*first)->id;
   ASSERT_TRUE(bob_->Send(reply).ok());
   EXPECT_TRUE(alice_->Receive().ok());
-  const auto got = alice_->ReadNext();
-  const auto answer = alice_->ReadNext();
+  ASSERT_TRUE(alice_->MarkRead({(*alice_->NextUnread())->id}).ok());
+  const auto answer = alice_->NextUnread();
   ASSERT_TRUE(answer.ok() && answer->has_value());
   EXPECT_EQ((*answer)->body, "to your hello");
   EXPECT_EQ((*answer)->reply_to, (*first)->message_id);
@@ -372,6 +384,44 @@ TEST_F(MessengerTest, IsReadOnceHoweverOftenItComes) {
   box_.Put("bob", item);
   EXPECT_EQ(bob_.Receive(), Texts({"once"}));
   EXPECT_TRUE(box_.Waiting("bob").empty());
+}
+
+TEST_F(MessengerTest, ADuplicateUnderAnotherIdIsNoNewsAlsoWhenItOpensNoMore) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "again"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "again"}));
+  ASSERT_TRUE(bob_->Delete(bob_->List({})->front().id).ok());
+  std::vector<v1::MailItem> all = box_.all_mail();
+  for (size_t i = 0; i < all.size(); ++i) {
+    if (all[i].sender() != "alice") continue;
+    all[i].set_message_id(std::string(16, static_cast<char>(i)));
+    box_.Put("bob", all[i]);
+  }
+  EXPECT_EQ(bob_.Receive(), Texts({"hello"}));
+  EXPECT_TRUE(box_.Waiting("bob").empty());
+  EXPECT_EQ(alice_.Receive(), Texts({"hi"})) << "nothing was answered";
+}
+
+TEST_F(MessengerTest, AStrangerIsAnsweredOnce) {
+  User carol(box_, "carol", 2, random_, clock_);
+  v1::MailItem damaged;
+  damaged.set_sender("carol");
+  damaged.set_sealed("damaged");
+  const auto push = [&](char id) {
+    damaged.set_message_id(std::string(16, id));
+    EXPECT_TRUE(bob_->OnPush(damaged).ok());
+  };
+  push('1');
+  ASSERT_EQ(box_.sent().size(), 1u);
+  push('2');
+  clock_.Advance(2 * 3'600'000);
+  push('3');
+  EXPECT_EQ(box_.sent().size(), 1u);
+  // Who has been talked with is none.
+  EXPECT_EQ(carol.Say("bob", "hello"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive().back(), "hello");
+  push('4');
+  EXPECT_EQ(box_.sent().size(), 3u);
 }
 
 TEST_F(MessengerTest, AFailureAtAnyWriteLeavesEverythingAsItWas) {
@@ -613,6 +663,31 @@ TEST_F(MessengerTest, LostStateIsSaidToBoth) {
   EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "works"}));
 }
 
+TEST_F(MessengerTest, WhatJoinsAnAnswerUntilItIsSealedGoesWithIt) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "lost 1"), MessageState::kSent);
+  EXPECT_EQ(alice_.Say("bob", "lost 2"), MessageState::kSent);
+  const v1::MailItem second = box_.Waiting("bob").back();
+  box_.Remove("bob", second.mail_number());
+  // Another thread notes the second one while keys are fetched for the answer about the first.
+  box_.before = [&](const std::string& user, const std::string& call) {
+    if (user != "bob" || call != "keys") return absl::OkStatus();
+    return bob_.database().Transact([&](storage::SqliteDatabase& db) -> absl::Status {
+      MessageStore store(db);
+      const auto open = store.OpenUnreadable("alice");
+      if (!open.ok() || !open->has_value()) return absl::NotFoundError("no answer to join");
+      v1::MailUnreadable unreadable;
+      unreadable.ParseFromString((*open)->body);
+      unreadable.add_message_ids(second.message_id());
+      return store.SetBody((*open)->id, unreadable.SerializeAsString());
+    });
+  };
+  bob_.Reinstall();
+  Online();
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE outgoing = 1 AND state = 4"), 2);
+}
+
 TEST_F(MessengerTest, WhatIsOnItsWayWhenStateIsLostIsSealedAnew) {
   Meet();
   Offline("send");
@@ -656,7 +731,92 @@ TEST_F(MessengerTest, AChangedIdentityIsRefusedUntilAccepted) {
   EXPECT_EQ(alice_.Got(), Texts({"hi", "!", "it is me, really"}));
   EXPECT_EQ(alice_.Say("bob", "welcome back"), MessageState::kSent);
   EXPECT_EQ(bob_.Receive(), Texts({"welcome back"}));
-  EXPECT_TRUE(absl::IsFailedPrecondition(alice_->AcceptIdentity("bob", "").status()));
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      alice_->AcceptIdentity("bob", TestIdentity(3).public_identity().fingerprint()).status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(alice_->AcceptIdentity("bob", "").status()));
+}
+
+TEST_F(MessengerTest, SoMuchMailOfAChangedIdentityIsHeldAndTheRestCounted) {
+  Meet();
+  bob_.Reinstall(2);
+  for (int i = 0; i < 25; ++i) EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  const v1::MailItem dropped = box_.Waiting("alice").back();
+  for (int round = 0; round < 3; ++round) {
+    EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+    EXPECT_EQ(box_.Waiting("alice").size(), static_cast<size_t>(Messenger::kMaxHeldPerContact));
+  }
+  const auto count = [&] { return alice_->List({})->front().body.substr(0, 8); };
+  EXPECT_EQ(count(), "5 more m");
+  EXPECT_TRUE(alice_->OnPush(dropped).ok());
+  EXPECT_EQ(count(), "5 more m") << "counted twice";
+  EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+  EXPECT_EQ(count(), "6 more m");
+  EXPECT_FALSE(alice_->List({})->front().read);
+  // What expires at the broker makes room.
+  box_.Remove("alice", box_.Waiting("alice").front().mail_number());
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(bob_.Say("alice", "the last"), MessageState::kSent);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(count(), "6 more m");
+  ASSERT_TRUE(alice_->AcceptIdentity("bob", TestIdentity(2).public_identity().fingerprint()).ok());
+  EXPECT_EQ(alice_.Got().size(), 3u + 20u);
+  EXPECT_EQ(alice_.Got().back(), "the last");
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+}
+
+TEST_F(MessengerTest, MailOfARejectedIdentityIsDroppedUntilItIsAccepted) {
+  Meet();
+  bob_.Reinstall(2);
+  const std::string fingerprint = TestIdentity(2).public_identity().fingerprint();
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(bob_.Say("alice", "me"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!"}));
+  ASSERT_TRUE(alice_->KeepIdentity("bob").ok());
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+  EXPECT_EQ(bob_.Say("alice", "me again"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!"}));
+  EXPECT_TRUE(box_.Waiting("alice").empty());
+  EXPECT_TRUE(alice_->GetContact("bob")->offered_fingerprint.empty());
+  // Nor is anything sealed for it.
+  ASSERT_TRUE(alice_.Sql("DELETE FROM mail_sessions").ok());
+  const auto refused = alice_.TrySay("bob", "who are you?");
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused.status())) << refused.status();
+  EXPECT_NE(refused.status().message().find(
+                absl::StrCat("contacts accept bob --fingerprint ", crypto::HexEncode(fingerprint))),
+            std::string::npos);
+  EXPECT_EQ(alice_.Got(), Texts({"hi", "!"}));
+  // Another one is not the rejected one.
+  User third(box_, "bob", 3, random_, clock_);
+  EXPECT_EQ(third.Say("alice", "or me?"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!"}));
+  ASSERT_TRUE(alice_->KeepIdentity("bob").ok());
+  // It was Bob's after all.
+  ASSERT_TRUE(alice_->AcceptIdentity("bob", fingerprint).ok());
+  EXPECT_EQ(bob_.Say("alice", "at last"), MessageState::kSent);
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "!", "!", "at last"}));
+}
+
+TEST_F(MessengerTest, NoticesOfChangesCountWithTheOthersOfTheHour) {
+  Meet();
+  v1::MailItem damaged;
+  damaged.set_sender("bob");
+  for (char i = 0; i < Messenger::kMaxNoticesPerHour - 1; ++i) {
+    damaged.set_message_id(std::string(16, i));
+    box_.Put("alice", damaged);
+  }
+  EXPECT_EQ(alice_.Receive().size(), static_cast<size_t>(Messenger::kMaxNoticesPerHour));
+  User second(box_, "bob", 2, random_, clock_);
+  User third(box_, "bob", 3, random_, clock_);
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(second.Say("alice", "me"), MessageState::kSent);
+    EXPECT_EQ(third.Say("alice", "me"), MessageState::kSent);
+  }
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE kind = 3"),
+            Messenger::kMaxNoticesPerHour + 1);
+  EXPECT_NE(alice_->List({})->front().body.find("changed 5 more times"), std::string::npos);
+  EXPECT_EQ(alice_->GetContact("bob")->offered_fingerprint,
+            TestIdentity(3).public_identity().fingerprint());
 }
 
 TEST_F(MessengerTest, AnIdentityThatTheBrokerSwapsIsRefused) {
@@ -724,11 +884,57 @@ TEST_F(MessengerTest, AlteredMailIsRefusedAndTheSessionUnharmed) {
   EXPECT_EQ(bob_.Receive().back(), "target");
   // Notices for at most so many an hour.
   EXPECT_LE(bob_.Count("SELECT count(*) FROM messages WHERE kind = 3 AND contact = 'alice'"),
-            Messenger::kMaxUnreadablePerHour);
+            Messenger::kMaxNoticesPerHour);
   // Alice sent none of those: she is not bothered.
   EXPECT_EQ(alice_.Receive(), Texts({"hi"}));
   EXPECT_EQ(alice_.Say("bob", "still here"), MessageState::kSent);
   EXPECT_EQ(bob_.Receive().back(), "still here");
+}
+
+TEST_F(MessengerTest, WhatIsBeyondTheNoticesOfAnHourIsCountedAndAnsweredOncePerSession) {
+  Meet();
+  constexpr int kLost = 50;
+  for (int i = 0; i < kLost; ++i) EXPECT_EQ(alice_.Say("bob", "lost"), MessageState::kSent);
+  bob_.Reinstall();  // Takes in its mail at once.
+  EXPECT_EQ(bob_.Got().size(), static_cast<size_t>(Messenger::kMaxNoticesPerHour + 1));
+  EXPECT_NE(bob_->List({})->front().body.find("30 more messages from alice"), std::string::npos);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.Count("SELECT count(*) FROM messages WHERE outgoing = 1 AND state = 4"), kLost);
+
+  // Damaged mail of a session that bob has not answered for yet, and more of it: told once.
+  EXPECT_EQ(alice_.Say("bob", "hello again"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive().back(), "hello again");
+  const auto damage = [&] {
+    EXPECT_EQ(alice_.Say("bob", "damaged"), MessageState::kSent);
+    v1::MailItem item = box_.Waiting("bob").back();
+    box_.Remove("bob", item.mail_number());
+    protocol::FlipBit(*item.mutable_sealed(), item.sealed().size() - 1);
+    return item;
+  };
+  const v1::MailItem first = damage();
+  EXPECT_TRUE(bob_->OnPush(first).ok());
+  EXPECT_NE(bob_->List({})->front().body.find("hello again"), std::string::npos)
+      << "no further notice";
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE CAST(body AS TEXT) LIKE '31 more%'"),
+            1);
+  EXPECT_TRUE(bob_->OnPush(first).ok());
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_EQ(alice_.LastState(), MessageState::kUndelivered);
+  const size_t sent = box_.sent().size();
+  const v1::MailItem second = damage();
+  EXPECT_TRUE(bob_->OnPush(second).ok());
+  EXPECT_EQ(box_.sent().size(), sent + 2) << "alice's, and one answer under the newest session";
+  const v1::MailItem third = damage();
+  EXPECT_TRUE(bob_->OnPush(third).ok());
+  EXPECT_EQ(box_.sent().size(), sent + 3) << "alice's alone";
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE CAST(body AS TEXT) LIKE '33 more%'"),
+            1);
+
+  // In the next hour notices begin anew.
+  clock_.Advance(3'600'001);
+  EXPECT_TRUE(bob_->OnPush(damage()).ok());
+  EXPECT_EQ(bob_.Count("SELECT count(*) FROM messages WHERE kind = 3"),
+            Messenger::kMaxNoticesPerHour + 2);
 }
 
 TEST_F(MessengerTest, NobodyAnswersForEver) {
@@ -742,11 +948,135 @@ TEST_F(MessengerTest, NobodyAnswersForEver) {
     EXPECT_TRUE(bob_->Receive().ok());
     EXPECT_TRUE(alice_->Receive().ok());
   }
-  EXPECT_LE(box_.sent().size() - before, 2 * Messenger::kMaxUnreadablePerHour);
+  EXPECT_LE(box_.sent().size() - before, 2 * Messenger::kMaxNoticesPerHour);
   box_.alter_mail = nullptr;
   clock_.Advance(2 * 3'600'000);
   EXPECT_EQ(alice_.Say("bob", "whole"), MessageState::kSent);
   EXPECT_EQ(bob_.Receive().back(), "whole");
+}
+
+TEST_F(MessengerTest, WhatFindsNoRoomWaitsAtTheBrokerAndNothingGoesByItself) {
+  Messenger::Limits limits;
+  limits.messages_per_contact = 3;
+  limits.bytes_per_contact = 100;
+  limits.messages = 4;
+  User carol(box_, "carol", 2, random_, clock_, limits);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(alice_.Say("carol", absl::StrCat("a", i)), MessageState::kSent);
+  }
+  for (int round = 0; round < 2; ++round) {
+    EXPECT_EQ(carol.Receive(), Texts({"a0", "a1", "a2", "!"})) << "told once";
+    EXPECT_EQ(box_.Waiting("carol").size(), 2u);
+  }
+  EXPECT_NE(carol->List({})->front().body.find("message delete --contact alice"),
+            std::string::npos);
+  // Another one finds room until all of it is used up.
+  EXPECT_EQ(bob_.Say("carol", "b0"), MessageState::kSent);
+  EXPECT_EQ(bob_.Say("carol", "b1"), MessageState::kSent);
+  EXPECT_EQ(carol.Receive(), Texts({"a0", "a1", "a2", "!", "b0", "!"}));
+  EXPECT_EQ(box_.Waiting("carol").size(), 3u);
+  carol.Restart();
+  EXPECT_EQ(carol.Receive().size(), 6u);
+
+  // Room is made; what waits comes in at once.
+  const auto all = carol->List({});
+  const int64_t first = all->back().id;
+  EXPECT_TRUE(carol->Delete(first).ok());
+  EXPECT_TRUE(absl::IsNotFound(carol->Delete(first).status()));
+  EXPECT_EQ(carol.Got(), Texts({"a1", "a2", "!", "b0", "!", "a3", "!", "!"}));
+  const auto deleted = carol->DeleteAll("alice", 0);
+  ASSERT_TRUE(deleted.ok());
+  EXPECT_EQ(*deleted, 5) << "three messages, two notices";
+  EXPECT_EQ(carol.Got(), Texts({"b0", "!", "!", "a4", "b1"}));
+  EXPECT_TRUE(box_.Waiting("carol").empty());
+  // Nothing that was deleted comes again, and no number is given twice.
+  for (const v1::MailItem& item : box_.all_mail()) box_.Put("carol", item);
+  EXPECT_EQ(carol.Receive(), Texts({"b0", "!", "!", "a4", "b1"}));
+  const int64_t newest = carol->List({})->front().id;
+  EXPECT_TRUE(carol->Delete(newest).ok());
+  EXPECT_EQ(bob_.Say("carol", "b2"), MessageState::kSent);
+  EXPECT_EQ(carol.Receive().back(), "b2");
+  EXPECT_GT(carol->List({})->front().id, newest);
+
+  // Bytes count too: this one is larger than what is left.
+  EXPECT_EQ(alice_.Say("carol", std::string(99, 'x')), MessageState::kSent);
+  EXPECT_EQ(carol.Receive().back(), "!");
+  EXPECT_TRUE(carol->DeleteAll("alice", 0).ok());
+  EXPECT_EQ(carol.Receive().back(), std::string(99, 'x'));
+}
+
+TEST_F(MessengerTest, DeletesWhatIsOldAndNotWhatHasYetToGoOut) {
+  Meet();
+  clock_.Advance(kDayMs);
+  EXPECT_EQ(alice_.Say("bob", "unmistakable words"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "unmistakable words"}));
+  EXPECT_EQ(*bob_->DeleteAll("alice", clock_.NowUnixMs() - 1'000), 2) << "hello and hi";
+  EXPECT_EQ(bob_.Got(), Texts({"unmistakable words"}));
+  EXPECT_EQ(*bob_->DeleteAll("carol", 0), 0);
+  ASSERT_NE(bob_.Bytes().find("unmistakable"), std::string::npos);
+  EXPECT_EQ(*bob_->DeleteAll("alice", 0), 1);
+  EXPECT_EQ(bob_.Bytes().find("unmistakable"), std::string::npos);
+  Offline("send");
+  EXPECT_EQ(bob_.Say("alice", "on its way"), MessageState::kQueued);
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_->Delete(bob_->List({})->front().id).status()));
+  EXPECT_EQ(*bob_->DeleteAll("alice", 0), 0);
+  Online();
+  EXPECT_TRUE(bob_->Flush().ok());
+  EXPECT_EQ(alice_.Receive(), Texts({"hi", "on its way"}));
+  EXPECT_EQ(alice_.Say("bob", "the session stands"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"the session stands"}));
+}
+
+TEST_F(MessengerTest, MailOfTheBlockedIsDroppedUnseenAndCounted) {
+  Meet();
+  EXPECT_EQ(alice_.Say("bob", "before"), MessageState::kSent);
+  const auto blocked = bob_->Block("alice");
+  ASSERT_TRUE(blocked.ok()) << blocked.status();
+  EXPECT_TRUE(blocked->blocked);
+  EXPECT_TRUE(box_.Waiting("bob").empty()) << "what waited is dropped at once";
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(alice_.Say("bob", "more"), MessageState::kSent);
+  const v1::MailItem again = box_.Waiting("bob").front();
+  v1::MailItem damaged = again;
+  damaged.set_message_id(std::string(16, 'd'));
+  damaged.set_sealed("damaged");
+  box_.Put("bob", damaged);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello"}));
+  EXPECT_TRUE(bob_->OnPush(again).ok());
+  EXPECT_TRUE(box_.Waiting("bob").empty());
+  const auto contact = bob_->GetContact("alice");
+  EXPECT_EQ(contact->dropped_messages, 4);
+  EXPECT_FALSE(contact->fingerprint.empty());
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_.TrySay("alice", "x").status()));
+  EXPECT_EQ(alice_.Receive(), Texts({"hi"})) << "told nothing";
+
+  bob_.Restart();
+  ASSERT_TRUE(bob_->Unblock("alice").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(bob_->Unblock("alice").status()));
+  EXPECT_EQ(alice_.Say("bob", "after"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "after"}));
+  EXPECT_EQ(bob_.Say("alice", "yes"), MessageState::kSent);
+  // Somebody who is no contact.
+  EXPECT_TRUE(bob_->Block("mallory").ok());
+  EXPECT_EQ(bob_->Contacts()->back().username, "mallory");
+  EXPECT_TRUE(bob_->Contacts()->back().fingerprint.empty());
+  User mallory(box_, "mallory", 2, random_, clock_);
+  EXPECT_EQ(mallory.Say("bob", "hello"), MessageState::kSent);
+  EXPECT_EQ(bob_.Receive(), Texts({"hello", "after"}));
+  EXPECT_EQ(bob_->Contacts()->back().dropped_messages, 1);
+  EXPECT_TRUE(absl::IsInvalidArgument(bob_->Block("Not A Name").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(bob_->Block("bob").status()));
+}
+
+TEST_F(MessengerTest, WhatIsBeyondTheSendersAllowanceGoesOutLater) {
+  box_.send_outcome = v1::SEND_MAIL_OUTCOME_ALLOWANCE;
+  const auto sent = alice_.TrySay("bob", "too much");
+  ASSERT_TRUE(sent.ok()) << sent.status();
+  EXPECT_EQ(sent->message.state, MessageState::kQueued);
+  EXPECT_TRUE(sent->beyond_allowance);
+  EXPECT_TRUE(absl::IsResourceExhausted(alice_->Flush()));
+  box_.send_outcome = v1::SEND_MAIL_OUTCOME_STORED;
+  EXPECT_TRUE(alice_->Flush().ok());
+  EXPECT_EQ(bob_.Receive(), Texts({"too much"}));
 }
 
 TEST_F(MessengerTest, ABrokerThatTalksNonsenseIsNotFollowed) {
@@ -782,7 +1112,39 @@ TEST_F(MessengerTest, SafetyNumbersAreComparedByBoth) {
   bob_.Reinstall(2);
   bob_.Say("alice", "new");
   alice_->Receive().IgnoreError();
-  EXPECT_FALSE(alice_->AcceptIdentity("bob", "")->verified);
+  EXPECT_FALSE(
+      alice_->AcceptIdentity("bob", TestIdentity(2).public_identity().fingerprint())->verified);
+}
+
+TEST_F(MessengerTest, AFirstContactByMailIsMarkedUntilItIsVerified) {
+  EXPECT_EQ(alice_.Say("bob", "first"), MessageState::kSent);
+  EXPECT_EQ(alice_.Say("bob", "second"), MessageState::kSent);
+  EXPECT_TRUE(bob_->Receive().ok());
+  auto messages = *bob_->List({});
+  ASSERT_EQ(messages.size(), 2u);
+  EXPECT_TRUE(messages[1].first_contact);
+  EXPECT_FALSE(messages[1].contact_verified);
+  EXPECT_FALSE(messages[0].first_contact);
+  EXPECT_FALSE(messages[0].contact_verified);
+  EXPECT_TRUE(bob_->Contacts()->front().by_mail);
+  ASSERT_TRUE(bob_->MarkVerified("alice", alice_->GetContact("bob")->safety_number).ok());
+  messages = *bob_->List({});
+  EXPECT_TRUE(messages[1].contact_verified && messages[0].contact_verified);
+  // Whom one has looked up oneself is met otherwise.
+  EXPECT_FALSE(alice_->Contacts()->front().by_mail);
+  EXPECT_EQ(bob_.Say("alice", "answer"), MessageState::kSent);
+  EXPECT_TRUE(alice_->Receive().ok());
+  EXPECT_FALSE(alice_->List({})->front().first_contact);
+  // What this agent answers by itself is not its user's doing either.
+  User carol(box_, "carol", 2, random_, clock_);
+  EXPECT_EQ(carol.Say("bob", "damaged"), MessageState::kSent);
+  box_.alter_mail = [](v1::MailItem* item) {
+    protocol::FlipBit(*item->mutable_sealed(), item->sealed().size() - 1);
+  };
+  EXPECT_TRUE(bob_->Receive().ok());
+  const auto contacts = *bob_->Contacts();
+  ASSERT_EQ(contacts.back().username, "carol");
+  EXPECT_TRUE(contacts.back().by_mail);
 }
 
 TEST_F(MessengerTest, ListenersHearWhatComesAndWhatBecameOfIt) {
@@ -839,8 +1201,8 @@ TEST_F(MessengerTest, ManyAtOnce) {
 
 TEST_F(MessengerTest, NeedsALogin) {
   const std::unique_ptr<MailTransport> nobody = box_.TransportFor("");
-  Messenger messenger(Messenger::Dependencies{&TestIdentity(0), nobody.get(), &alice_.database(),
-                                              &random_, &clock_});
+  Messenger messenger(Messenger::Dependencies{
+      &TestIdentity(0), nobody.get(), &alice_.database(), &random_, &clock_, {}});
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.Send({"bob", "x", "", "", 0}).status()));
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.OnConnected()));
   EXPECT_TRUE(absl::IsUnauthenticated(messenger.GetContact("bob").status()));

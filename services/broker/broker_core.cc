@@ -64,6 +64,8 @@ Mail::Options MailOptions(const v1::BrokerLimits& limits) {
   options.max_items = limits.max_mailbox_messages();
   options.max_bytes = limits.max_mailbox_bytes();
   options.lifetime_ms = limits.mail_lifetime_ms();
+  options.sender.messages_per_day = limits.max_sent_messages_per_day();
+  options.sender.bytes_per_day = limits.max_sent_bytes_per_day();
   return options;
 }
 

@@ -66,6 +66,11 @@ const LimitRule kLimitRules[] = {
               "Their bytes together, sealed."},
     LimitRule{"mail_lifetime_ms", 30 * kDayMs, 1'000, 366 * kDayMs,
               "How long a message waits for its recipient before it is removed unread."},
+    LimitRule{"max_sent_messages_per_day", 2'000, 1, 1'000'000,
+              "Messages that one customer may send to others in a day; a further one has to wait. "
+              "Their ids are kept until they expire."},
+    LimitRule{"max_sent_bytes_per_day", 128 * 1'048'576, 512 * 1'024, 1'024 * 1'024 * 1'048'576LL,
+              "Their bytes together, sealed."},
     LimitRule{"certificate_lifetime_ms", 90 * kDayMs, 10'000, 366 * kDayMs,
               "How long a customer's certificate is valid; agents renew it in its last third."},
     LimitRule{

@@ -7,6 +7,7 @@
 #include "proto/customer.pb.h"
 #include "protocol/login_handshake.h"
 #include "protocol/mail_content.h"
+#include "protocol/mail_session.h"
 #include "protocol/refusal.h"
 #include "protocol/x3dh.h"
 #include "services/common/log.h"
@@ -89,7 +90,12 @@ v1::MailResult Sent(v1::SendMailOutcome outcome) {
 
 Mail::Mail(const Options& options, storage::Store& store, storage::CommitQueue& commits,
            const protocol::Clock& clock)
-    : options_(options), store_(store), commits_(commits), clock_(clock) {}
+    : options_(options),
+      store_(store),
+      commits_(commits),
+      clock_(clock),
+      pre_keys_(clock),
+      allowance_(options.sender, clock) {}
 
 void Mail::AddLink(int64_t customer_id, LinkId link_id, std::shared_ptr<Link> link) {
   std::lock_guard<std::mutex> lock(mutex_);
@@ -199,17 +205,6 @@ absl::Status Mail::PublishKeys(int64_t customer_id, const v1::PublishKeysCall& c
       std::move(answer));
 }
 
-bool Mail::MayTakePreKey(int64_t asker_id, int64_t owner_id) {
-  if (asker_id == owner_id) return false;
-  const int64_t now_ms = clock_.NowMonotonicMs();
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = taken_.find({asker_id, owner_id});
-  if (found != taken_.end() && now_ms - found->second < kPreKeyIntervalMs) return false;
-  if (found == taken_.end() && taken_.size() >= kMaxAskersRemembered) return false;
-  taken_[{asker_id, owner_id}] = now_ms;
-  return true;
-}
-
 absl::Status Mail::FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call, Answer answer) {
   if (!protocol::IsValidUsername(call.username())) return protocol::Refused();
   v1::MailResult result;
@@ -226,7 +221,7 @@ absl::Status Mail::FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call,
   });
   if (!read.ok()) return read;
   if (call.identity_only() || !result.fetch_keys().found() ||
-      !MayTakePreKey(customer_id, owner.id)) {
+      !pre_keys_.MayTake(customer_id, owner.id)) {
     answer(std::move(result));
     return absl::OkStatus();
   }
@@ -267,15 +262,36 @@ void Mail::End(int64_t customer_id, size_t bytes) {
   if (--found->second == 0) under_way_.erase(found);
 }
 
+absl::Status Mail::CheckEnvelope(int64_t sender_id, absl::string_view sealed) {
+  const absl::StatusOr<v1::MailEnvelope> envelope = protocol::ParseEnvelope(sealed);
+  if (!envelope.ok()) return protocol::Refused();
+  if (!envelope->has_initial()) return absl::OkStatus();
+  bool own = false;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
+    const absl::StatusOr<storage::Customer> sender = transaction.customers().Get(sender_id);
+    own = sender.ok() && sender->identity == envelope->initial().identity();
+    return sender.status();
+  });
+  if (!read.ok()) return read;
+  return own ? absl::OkStatus() : protocol::Refused();
+}
+
 absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answer) {
   if (call.message_id().size() != storage::kMessageIdBytes || call.sealed().empty() ||
       call.sealed().size() > protocol::kMaxSealedBytes ||
       !protocol::IsValidUsername(call.recipient())) {
     return protocol::Refused();
   }
+  const absl::Status outer = CheckEnvelope(customer_id, call.sealed());
+  if (!outer.ok()) return outer;
   const size_t bytes = call.sealed().size();
   if (!Begin(customer_id, bytes)) {
     answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
+    return absl::OkStatus();
+  }
+  if (!allowance_.Take(customer_id, static_cast<int64_t>(bytes))) {
+    End(customer_id, bytes);
+    answer(Sent(v1::SEND_MAIL_OUTCOME_ALLOWANCE));
     return absl::OkStatus();
   }
   struct Outcome {
@@ -419,13 +435,9 @@ void Mail::Sweep() {
     if (sweeping_ || now_ms - last_sweep_ms_ < kSweepIntervalMs) return;
     sweeping_ = true;
     last_sweep_ms_ = now_ms;
-    for (auto entry = taken_.begin(); entry != taken_.end();) {
-      // flat_hash_map's erase leaves other iterators valid.
-      const auto next = std::next(entry);
-      if (now_ms - entry->second >= kPreKeyIntervalMs) taken_.erase(entry);
-      entry = next;
-    }
   }
+  pre_keys_.Sweep();
+  allowance_.Sweep();
   auto removed = std::make_shared<int64_t>(0);
   const absl::Status submitted = commits_.Submit(
       [removed, unix_ms = clock_.NowUnixMs()](storage::Transaction& transaction) {

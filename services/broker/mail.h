@@ -3,11 +3,11 @@
 // expires. A recipient who is connected gets new mail at once; all of it can be fetched again until it
 // is acknowledged.
 //
-// Checked before anything is stored: sizes, and that published keys are signed by the customer's
-// enrolled identity. A one-time pre-key is handed out once, and to one asker at most once in
-// kPreKeyIntervalMs for each owner, so that nobody empties another's store of them; who asks too
-// often gets the keys without one. A message id is stored once. A mailbox holds a bounded number of
-// messages and bytes.
+// Checked before anything is stored: sizes, that published keys are signed by the customer's enrolled
+// identity, and that an envelope has the form of one and names no other identity as its sender's. A one-time pre-key is handed out once, and to one asker at most one a
+// day of each owner's (pre_key_throttle.h); who asks more often gets the keys without one. A message id
+// is stored once. A mailbox holds a bounded number of messages and bytes, and a sender has an allowance
+// of both (mail_allowance.h).
 //
 // Thread-safe. Answers come once, on the caller's thread or the commit queue's. Links are called
 // without a lock held.
@@ -28,6 +28,8 @@
 #include "absl/strings/string_view.h"
 #include "proto/mail.pb.h"
 #include "protocol/clock.h"
+#include "services/broker/mail_allowance.h"
+#include "services/broker/pre_key_throttle.h"
 #include "services/broker/relay.h"
 #include "services/common/link.h"
 #include "services/storage/commit_queue.h"
@@ -38,8 +40,6 @@ namespace blindcart::broker {
 class Mail {
  public:
   static constexpr int64_t kMaxPreKeys = 100;  // Of one customer; more are not kept.
-  static constexpr int64_t kPreKeyIntervalMs = 60'000;
-  static constexpr size_t kMaxAskersRemembered = 65'536;
   // One page of fetched mail stops before either.
   static constexpr int kMaxItemsPerPage = 64;
   static constexpr size_t kMaxBytesPerPage = 640 * 1024;
@@ -54,6 +54,7 @@ class Mail {
     int64_t max_items = 0;  // In one mailbox.
     int64_t max_bytes = 0;
     int64_t lifetime_ms = 0;
+    MailAllowance::Options sender;
   };
   // An error: it could not be done now.
   using Answer = std::function<void(absl::StatusOr<v1::MailResult>)>;
@@ -76,6 +77,9 @@ class Mail {
  private:
   absl::Status PublishKeys(int64_t customer_id, const v1::PublishKeysCall& call, Answer answer);
   absl::Status FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call, Answer answer);
+  // Of what is sealed, what the broker can see: its form, and that it begins a session only in its
+  // sender's own name. Otherwise one customer could have the other's agent believe in a changed key.
+  absl::Status CheckEnvelope(int64_t sender_id, absl::string_view sealed);
   absl::Status Send(int64_t customer_id, v1::SendMailCall call, Answer answer);
   absl::Status Fetch(int64_t customer_id, const v1::FetchMailCall& call, Answer answer);
   absl::Status Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCall& call, Answer answer);
@@ -84,8 +88,6 @@ class Mail {
   absl::Status Commit(int64_t customer_id,
                       std::function<absl::Status(storage::Transaction&, v1::MailResult&)> job,
                       Answer answer);
-  // Whether the asker may take one of the owner's pre-keys now; notes it when so.
-  bool MayTakePreKey(int64_t asker_id, int64_t owner_id);
   // False when too much is under way. `bytes` is 0 for what carries no message.
   bool Begin(int64_t customer_id, size_t bytes);
   void End(int64_t customer_id, size_t bytes);
@@ -95,12 +97,12 @@ class Mail {
   storage::Store& store_;
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
+  PreKeyThrottle pre_keys_;
+  MailAllowance allowance_;
 
   std::mutex mutex_;
   // The rest is used under mutex_.
   absl::flat_hash_map<int64_t, absl::flat_hash_map<LinkId, std::shared_ptr<Link>>> links_;
-  // By asker and owner: when the last pre-key was taken, monotonic milliseconds.
-  absl::flat_hash_map<std::pair<int64_t, int64_t>, int64_t> taken_;
   absl::flat_hash_map<int64_t, int> under_way_;  // By customer.
   size_t bytes_under_way_ = 0;
   int64_t last_sweep_ms_ = 0;

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "protocol/mail_content.h"
+#include "protocol/mail_session.h"
 #include "protocol/x3dh.h"
 #include "services/broker/testing/broker_fixture.h"
 
@@ -69,9 +70,36 @@ class MailTest : public BrokerFixture {
     call.mutable_send()->set_sealed(sealed);
     return call;
   }
+  // As an agent seals it, as far as the broker can see.
+  static v1::MailEnvelope Envelope(const std::string& text) {
+    v1::MailEnvelope envelope;
+    envelope.set_version(1);
+    envelope.set_session_id(Id("session"));
+    envelope.set_ratchet_key(Id("ratchet", 32));
+    envelope.set_ciphertext(text + std::string(17, '.'));
+    return envelope;
+  }
+  static std::string Sealed(const std::string& text) { return Envelope(text).SerializeAsString(); }
+  static std::string TextOf(const v1::MailItem& item) {
+    const auto envelope = protocol::ParseEnvelope(item.sealed());
+    EXPECT_TRUE(envelope.ok());
+    if (!envelope.ok()) return "";
+    return envelope->ciphertext().substr(0, envelope->ciphertext().size() - 17);
+  }
+  // That begins a session under this identity.
+  static std::string Initial(const crypto::Identity& identity) {
+    v1::MailEnvelope envelope = Envelope("first");
+    v1::X3dhInitial& initial = *envelope.mutable_initial();
+    initial.set_identity(identity.public_identity().Serialize());
+    initial.set_identity_key(Id("ik", 32));
+    initial.set_identity_key_signature(protocol::SignIdentityKey(identity, Id("ik", 32)));
+    initial.set_ephemeral_key(Id("ek", 32));
+    initial.set_signed_pre_key_id(1);
+    return envelope.SerializeAsString();
+  }
   static v1::SendMailOutcome Send(TestCustomer& customer, const std::string& to,
-                                  const std::string& id, const std::string& sealed) {
-    const auto result = Ask(customer, Letter(to, id, sealed));
+                                  const std::string& id, const std::string& text) {
+    const auto result = Ask(customer, Letter(to, id, Sealed(text)));
     return result.has_value() ? result->send().outcome() : v1::SEND_MAIL_OUTCOME_UNSPECIFIED;
   }
   static v1::FetchMailResult Fetch(TestCustomer& customer, uint64_t after = 0) {
@@ -82,10 +110,10 @@ class MailTest : public BrokerFixture {
     return result.has_value() ? result->fetch() : v1::FetchMailResult();
   }
   static std::vector<std::string> Waiting(TestCustomer& customer) {
-    std::vector<std::string> sealed;
+    std::vector<std::string> texts;
     const v1::FetchMailResult page = Fetch(customer);
-    for (const v1::MailItem& item : page.items()) sealed.push_back(item.sealed());
-    return sealed;
+    for (const v1::MailItem& item : page.items()) texts.push_back(TextOf(item));
+    return texts;
   }
   static void Acknowledge(TestCustomer& customer, const std::vector<uint64_t>& numbers) {
     v1::MailCall call;
@@ -140,10 +168,15 @@ TEST_F(MailTest, EachPreKeyServesOnceAndNobodyTakesThemAll) {
     EXPECT_FALSE(again.has_one_time_pre_key()) << "so soon";
   }
   EXPECT_FALSE(FetchKeys(*alice, kAlice).has_one_time_pre_key()) << "one's own are no use";
-  clock_.Advance(Mail::kPreKeyIntervalMs);
-  broker_->Sweep();
+  const auto next_day = [&] {
+    clock_.Advance(PreKeyThrottle::kIntervalMs);
+    broker_->Sweep();
+    alice = LoggedIn(kAlice);
+    bob = LoggedIn(kBob);
+  };
+  next_day();
   EXPECT_EQ(FetchKeys(*bob, kAlice).one_time_pre_key().id(), 2u);
-  clock_.Advance(Mail::kPreKeyIntervalMs);
+  next_day();
   const v1::FetchKeysResult none = FetchKeys(*bob, kAlice);
   EXPECT_TRUE(none.found());
   EXPECT_FALSE(none.has_one_time_pre_key());
@@ -225,7 +258,7 @@ TEST_F(MailTest, MailWaitsAcrossARestartUntilItIsAcknowledged) {
   EXPECT_EQ(page.items(0).sender(), kAlice);
   EXPECT_EQ(page.items(0).message_id(), Id("1"));
   EXPECT_EQ(page.items(0).stored_at_ms(), clock_.NowUnixMs());
-  EXPECT_EQ(page.items(0).sealed(), "one");
+  EXPECT_EQ(page.items(0).sealed(), Sealed("one"));
   EXPECT_THAT(Waiting(*bob), ElementsAre("one", "two"));
   EXPECT_EQ(Fetch(*bob, 1).items_size(), 1);
   Acknowledge(*bob, {1});
@@ -260,7 +293,7 @@ TEST_F(MailTest, NewMailIsPushedToEachLinkOfItsRecipientAndOnce) {
     for (const char* expected : {"one", "two"}) {
       const auto push = bob->Push();
       ASSERT_TRUE(push.has_value());
-      EXPECT_EQ(push->mail().push().sealed(), expected);
+      EXPECT_EQ(TextOf(push->mail().push()), expected);
       EXPECT_EQ(push->mail().push().sender(), kAlice);
     }
   }
@@ -285,9 +318,28 @@ TEST_F(MailTest, AFullMailboxTakesNoMoreUntilThereIsRoom) {
   EXPECT_THAT(Waiting(*bob), ElementsAre("two", "three"));
 }
 
+TEST_F(MailTest, WhoHasSentADaysAllowanceHasToWait) {
+  config_.mutable_limits()->set_max_sent_messages_per_day(3);
+  Restart();
+  auto alice = LoggedIn(kAlice);
+  auto bob = LoggedIn(kBob);
+  EXPECT_EQ(Send(*alice, kBob, "1", "one"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*alice, "nobody", "2", "two"), v1::SEND_MAIL_OUTCOME_NO_RECIPIENT);
+  EXPECT_EQ(Send(*alice, kBob, "3", "three"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*alice, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
+  EXPECT_EQ(Send(*bob, kAlice, "1", "one"), v1::SEND_MAIL_OUTCOME_STORED) << "bob's own";
+  EXPECT_THAT(Waiting(*bob), ElementsAre("one", "three"));
+  broker_->Sweep();
+  EXPECT_EQ(Send(*alice, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
+  clock_.Advance(8 * 3'600'000 + 1'000);
+  auto again = LoggedIn(kAlice);
+  EXPECT_EQ(Send(*again, kBob, "4", "four"), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Send(*again, kBob, "5", "five"), v1::SEND_MAIL_OUTCOME_ALLOWANCE);
+}
+
 TEST_F(MailTest, AMailboxHoldsSoManyBytes) {
-  const std::string large(protocol::kMaxSealedBytes, 'x');
-  Limit(1'000, 3 * static_cast<int64_t>(large.size()), 60'000);
+  const std::string large(protocol::kMaxMessagePlaintextBytes - 1, 'x');
+  Limit(1'000, 3 * static_cast<int64_t>(Sealed(large).size()), 60'000);
   auto alice = LoggedIn(kAlice);
   auto bob = LoggedIn(kBob);
   for (int i = 0; i < 3; ++i) {
@@ -337,9 +389,9 @@ TEST_F(MailTest, CallsThatNoAgentMakesAreRefused) {
   EXPECT_TRUE(Refuses(v1::MailCall()));
   EXPECT_TRUE(Refuses(Letter(kBob, "1", "")));
   EXPECT_TRUE(Refuses(Letter(kBob, "1", std::string(protocol::kMaxSealedBytes + 1, 'x'))));
-  EXPECT_TRUE(Refuses(Letter("", "1", "x")));
-  EXPECT_TRUE(Refuses(Letter("NOT A NAME", "1", "x")));
-  v1::MailCall call = Letter(kBob, "1", "x");
+  EXPECT_TRUE(Refuses(Letter("", "1", Sealed("x"))));
+  EXPECT_TRUE(Refuses(Letter("NOT A NAME", "1", Sealed("x"))));
+  v1::MailCall call = Letter(kBob, "1", Sealed("x"));
   call.mutable_send()->mutable_message_id()->pop_back();
   EXPECT_TRUE(Refuses(call));
   call.mutable_fetch_keys()->set_username("../bob");
@@ -353,6 +405,20 @@ TEST_F(MailTest, CallsThatNoAgentMakesAreRefused) {
     call.mutable_acknowledge()->add_mail_numbers(1);
   }
   EXPECT_TRUE(Refuses(call));
+}
+
+TEST_F(MailTest, WhatIsNoEnvelopeOrBeginsASessionInAnothersNameIsRefused) {
+  EXPECT_TRUE(Refuses(Letter(kBob, "1", "x")));
+  EXPECT_TRUE(Refuses(Letter(kBob, "1", Sealed("x") + "more")));
+  EXPECT_TRUE(Refuses(Letter(kBob, "1", Initial(bob_)))) << "the recipient's own identity";
+  EXPECT_TRUE(Refuses(Letter(kBob, "1", Initial(crypto::TestIdentity(5)))));
+  auto alice = LoggedIn(kAlice);
+  auto bob = LoggedIn(kBob);
+  EXPECT_EQ(Fetch(*bob).items_size(), 0);
+  const auto result = Ask(*alice, Letter(kBob, "1", Initial(alice_)));
+  ASSERT_TRUE(result.has_value());
+  EXPECT_EQ(result->send().outcome(), v1::SEND_MAIL_OUTCOME_STORED);
+  EXPECT_EQ(Fetch(*bob).items_size(), 1);
 }
 
 TEST_F(MailTest, NobodyFillsTheOneWritersQueue) {

@@ -230,6 +230,38 @@ TEST_F(MessagesTest, ReaderSeesEachOnceAndInOrder) {
   EXPECT_EQ(answer["reply_to_hex"], sent[1]["message_id_hex"]);
 }
 
+TEST_F(MessagesTest, WhatIsDeletedIsGoneAndTheBlockedAreNotHeard) {
+  Send("alice", "bob", "one");
+  Send("alice", "bob", "two");
+  WaitForTexts("bob", 2);
+  const std::string newest = absl::StrCat(LatestId("bob"));
+  EXPECT_EQ(Int(shopping().Ask("bob", {"message", "delete", newest})["deleted"]), 1);
+  EXPECT_THAT(Texts("bob"), ElementsAre("one"));
+  shopping().Ask("bob", {"message", "delete", newest}, kFailure);
+  shopping().Ask("bob", {"message", "delete"}, kUsage);
+  shopping().Ask("bob", {"message", "delete", newest, "--contact", "alice"}, kUsage);
+  const json none =
+      shopping().Ask("bob", {"message", "delete", "--contact", "alice", "--before", "2020-01-01"});
+  EXPECT_EQ(Int(none["deleted"]), 0);
+  EXPECT_GE(Int(shopping().Ask("bob", {"message", "delete", "--contact", "alice"})["deleted"]), 1);
+  EXPECT_THAT(Texts("bob"), IsEmpty());
+
+  EXPECT_EQ(shopping().Ask("bob", {"contacts", "block", "alice"})["blocked"], true);
+  EXPECT_EQ(Send("alice", "bob", "unheard"), "MESSAGE_STATE_SENT");
+  WaitForEmptyMailboxes();
+  EXPECT_THAT(Texts("bob"), IsEmpty());
+  const json contacts = shopping().Ask("bob", {"contacts"})["contacts"];
+  ASSERT_EQ(contacts.size(), 1u);
+  EXPECT_EQ(Int(contacts[0]["dropped_messages"]), 1);
+  const Answer refused = shopping().Run("bob", {"message", "send", "alice", "x"});
+  EXPECT_EQ(refused.exit_code, kRefused);
+  EXPECT_THAT(refused.err, HasSubstr("contacts unblock alice"));
+  EXPECT_EQ(shopping().Ask("bob", {"contacts", "unblock", "alice"})["blocked"], false);
+  EXPECT_EQ(Send("alice", "bob", "heard"), "MESSAGE_STATE_SENT");
+  WaitForTexts("bob", 1);
+  EXPECT_THAT(Texts("bob"), ElementsAre("heard"));
+}
+
 TEST_F(MessagesTest, AFileArrivesAsItIsAndReplacesNothing) {
   const std::string path = market().folder() + "/map.bin";
   const std::string content = Content(200'000, 3);
@@ -252,6 +284,31 @@ TEST_F(MessagesTest, AFileArrivesAsItIsAndReplacesNothing) {
   EXPECT_EQ(FileContent(saved), content);
   EXPECT_NE(shopping().Run("bob", {"message", "read", id, "--save", saved}).exit_code, kOk)
       << "an existing file was replaced";
+  const auto is_unread = [&] {
+    return !shopping().Ask("bob", {"message", "inbox", "--unread"})["messages"].empty();
+  };
+  EXPECT_FALSE(is_unread());
+  // What could not be saved, or not be shown, still counts as unread; nor is an answer a look at it.
+  const int64_t file = LatestId("bob");
+  Send("alice", "bob", "look at this");
+  WaitUntil("the text is there", [&] { return LatestId("bob") > file; });
+  const std::string text = absl::StrCat(LatestId("bob"));
+  EXPECT_NE(shopping().Run("bob", {"message", "read", text, "--save", saved}).exit_code, kOk);
+  EXPECT_TRUE(is_unread());
+  const Command read = market().CliCommand("bob", {"message", "read", text});
+  Command into_full_disk;
+  into_full_disk.program = "/bin/sh";
+  into_full_disk.arguments = {"-c", "\"$@\" > /dev/full", "sh", read.program};
+  into_full_disk.arguments.insert(into_full_disk.arguments.end(), read.arguments.begin(),
+                                  read.arguments.end());
+  const absl::StatusOr<Output> unwritten = RunToEnd(into_full_disk);
+  ASSERT_TRUE(unwritten.ok()) << unwritten.status();
+  EXPECT_EQ(unwritten->exit_code, kFailure);
+  EXPECT_TRUE(is_unread());
+  shopping().Ask("bob", {"message", "reply", text, "at what?"});
+  EXPECT_TRUE(is_unread());
+  shopping().Ask("bob", {"message", "read", text});
+  EXPECT_FALSE(is_unread());
   const std::string large = market().folder() + "/large.bin";
   std::filesystem::copy_file(path, large);
   std::filesystem::resize_file(large, 300'000);
@@ -277,7 +334,8 @@ TEST_F(MessagesTest, ChatIsLiveInBothDirections) {
   bob->Write("well\n\nand you?\n");
   EXPECT_THAT(sees(*alice, "well"), HasSubstr("bob:"));
   EXPECT_THAT(sees(*alice, "and you?"), HasSubstr("bob:"));
-  EXPECT_THAT(Texts("bob", "TEXT", {"--unread"}), IsEmpty()) << "shown, so read";
+  WaitUntil("what was shown counts as read",
+            [&] { return Texts("bob", "TEXT", {"--unread"}).empty(); });
   // The broker restarts in the middle; the chat goes on.
   shopping().RestartBroker();
   WaitForConnection("alice");
@@ -428,12 +486,31 @@ TEST_F(MessagesTest, SafetyNumbersAgreeAndMarkAContactAsVerified) {
   shopping().RestartAgent("alice");
   EXPECT_EQ(shopping().Ask("alice", {"contacts"})["contacts"][0]["verified"], true);
   shopping().Ask("alice", {"contacts", "verify", "nobody"}, kFailure);
-  shopping().Ask("alice", {"contacts", "accept", "bob"}, kRefused);
+  shopping().Ask("alice", {"contacts", "accept", "bob"}, kUsage);
+  shopping().Ask("alice", {"contacts", "accept", "bob", "--fingerprint", "12"}, kUsage);
+  shopping().Ask(
+      "alice",
+      {"contacts", "accept", "bob", "--fingerprint", alice["fingerprint_hex"].get<std::string>()},
+      kRefused);
 }
 
 TEST_F(MessagesAloneTest, AChangedKeyIsRefusedUntilItIsAccepted) {
   Send("alice", "bob", "to the first bob");
   WaitForTexts("bob", 1);
+  // Bob has done nothing to know alice: he is told.
+  const json first = shopping().Ask("bob", {"message", "inbox"})["messages"];
+  EXPECT_EQ(first[0]["first_contact"], true);
+  EXPECT_EQ(first[0]["contact_verified"], false);
+  EXPECT_EQ(shopping().Ask("bob", {"contacts"})["contacts"][0]["first_contact_by_mail"], true);
+  for (const std::vector<std::string>& command :
+       std::vector<std::vector<std::string>>{{"message", "inbox"}, {"message", "read"}}) {
+    const absl::StatusOr<Output> shown = market().Cli("bob", command);
+    ASSERT_TRUE(shown.ok()) << shown.status();
+    EXPECT_THAT(shown->out, HasSubstr("first contact, key not verified"));
+  }
+  const absl::StatusOr<Output> contacts = market().Cli("bob", {"contacts"});
+  ASSERT_TRUE(contacts.ok()) << contacts.status();
+  EXPECT_THAT(contacts->out, HasSubstr("first contact by mail, key not verified"));
   WaitForEmptyMailboxes();
   // How often bob's identity key is the one that he published first.
   ASSERT_TRUE(OnDatabase([](storage::SqliteDatabase& database) {
@@ -476,8 +553,11 @@ TEST_F(MessagesAloneTest, AChangedKeyIsRefusedUntilItIsAccepted) {
   EXPECT_THAT(Texts("alice"), IsEmpty());
   const Answer refused = shopping().Run("alice", {"message", "send", "bob", "a secret"});
   EXPECT_EQ(refused.exit_code, kRefused);
-  EXPECT_THAT(refused.err, HasSubstr("contacts accept"));
   const json contact = shopping().Ask("alice", {"contacts", "verify", "bob"});
+  const std::string accept = absl::StrCat("contacts accept bob --fingerprint ",
+                                          contact["offered_fingerprint_hex"].get<std::string>());
+  EXPECT_THAT(refused.err, HasSubstr(accept));
+  EXPECT_THAT(Texts("alice", "NOTICE").back(), HasSubstr(accept));
   EXPECT_EQ(contact["key_changed"], true);
   EXPECT_EQ(contact["offered_safety_number"],
             shopping().Ask("newbob", {"contacts", "verify", "alice"})["safety_number"]);

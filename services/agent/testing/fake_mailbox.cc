@@ -147,6 +147,15 @@ void FakeMailbox::Put(const std::string& username, v1::MailItem item) {
   users_[username].mail.push_back(std::move(item));
 }
 
+void FakeMailbox::Remove(const std::string& username, uint64_t mail_number) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  std::vector<v1::MailItem>& mail = users_[username].mail;
+  mail.erase(
+      std::remove_if(mail.begin(), mail.end(),
+                     [&](const v1::MailItem& item) { return item.mail_number() == mail_number; }),
+      mail.end());
+}
+
 size_t FakeMailbox::OneTimePreKeysLeft(const std::string& username) {
   std::lock_guard<std::mutex> lock(mutex_);
   return users_[username].one_time.size();

@@ -43,6 +43,8 @@ class FakeMailbox {
   std::vector<v1::MailItem> all_mail() const { return all_mail_; }
   // Puts this mail into the mailbox, under a new number.
   void Put(const std::string& username, v1::MailItem item);
+  // As if it had expired.
+  void Remove(const std::string& username, uint64_t mail_number);
   size_t OneTimePreKeysLeft(const std::string& username);
   void DropOneTimePreKeys(const std::string& username);
   const std::vector<v1::SendMailCall>& sent() const { return sent_; }
