@@ -542,8 +542,12 @@ absl::Status PeerSession::Send(const v1::PeerMessage& message) {
     link = link_;
   }
   const absl::Status sent = link->Send(message.SerializeAsString());
-  if (!sent.ok()) return absl::UnavailableError("the session broke. Connect again and repeat it");
-  return sent;
+  if (sent.ok()) return sent;
+  // The link says so before its handler hears of it, and who asks ended() next wants to know now.
+  const absl::Status broke =
+      absl::UnavailableError("the session broke. Connect again and repeat it");
+  EndWith(broke, absl::CancelledError("the link does not take messages any more"));
+  return broke;
 }
 
 absl::Status PeerSession::HandleMessage(const std::string& bytes) {
@@ -551,6 +555,11 @@ absl::Status PeerSession::HandleMessage(const std::string& bytes) {
   if (!message.ok()) return message.status();
   switch (message->kind_case()) {
     case v1::PeerMessage::kText: {
+      const absl::Status standing = use_.host->CheckStanding(*this);
+      if (!standing.ok()) {
+        Break(standing);
+        return absl::OkStatus();
+      }
       const absl::Status kept = use_.host->TakeText(*this, message->text());
       v1::PeerMessage reply;
       reply.mutable_text_received()->set_message_id(message->text().message_id());
@@ -599,6 +608,14 @@ absl::Status PeerSession::HandleMessage(const std::string& bytes) {
     case v1::PeerMessage::kFilePiece:
     case v1::PeerMessage::kFileEnd:
     case v1::PeerMessage::kFileStopped: {
+      // Pieces wait hidden until the end, which is asked about.
+      if (message->has_file_offer() || message->has_file_end()) {
+        const absl::Status standing = use_.host->CheckStanding(*this);
+        if (!standing.ok()) {
+          Break(standing);
+          return absl::OkStatus();
+        }
+      }
       const absl::Status handled = HandleFile(*message);
       std::lock_guard<std::mutex> lock(mutex_);
       receiving_ = receiver_->progress();

@@ -53,6 +53,9 @@ class PeerHost {
   // Both ends have proved their keys: pins the other's, or finds that another is pinned, and takes
   // the session into the table. An error ends it before anything was said.
   virtual absl::Status Admit(const std::shared_ptr<PeerSession>& session) = 0;
+  // Whether the other end's key is still the pinned one: the user may have accepted another since.
+  // An error ends the session.
+  virtual absl::Status CheckStanding(const PeerSession& session) = 0;
   // Writes it down; Ok also when it was there before.
   virtual absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) = 0;
   // Where content that this user sent before lies, or nothing.

@@ -222,13 +222,21 @@ absl::StatusOr<PeerSessions::View> PeerSessions::Connect(const std::string& peer
   return ViewOf(entry->second);
 }
 
-std::shared_ptr<PeerSession> PeerSessions::Find(const std::string& username) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
-    if (entry->second.admitted && entry->second.session->established() &&
-        entry->second.session->peer().username == username) {
-      return entry->second.session;
+std::shared_ptr<PeerSession> PeerSessions::Find(const std::string& username) {
+  std::vector<std::shared_ptr<PeerSession>> found;  // The newest first.
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+      if (entry->second.admitted && entry->second.session->established() &&
+          entry->second.session->peer().username == username) {
+        found.push_back(entry->second.session);
+      }
     }
+  }
+  for (const auto& session : found) {
+    const absl::Status standing = CheckStanding(*session);
+    if (standing.ok()) return session;
+    session->Break(standing);
   }
   return nullptr;
 }
@@ -437,6 +445,16 @@ absl::Status PeerSessions::Admit(const std::shared_ptr<PeerSession>& session) {
   return absl::OkStatus();
 }
 
+absl::Status PeerSessions::CheckStanding(const PeerSession& session) {
+  const protocol::CertifiedPeer& peer = session.peer();
+  const absl::StatusOr<PeerContact> contact = use_.store->FindContact(peer.username);
+  if (!contact.ok()) return contact.status();
+  if (contact->fingerprint == peer.identity.fingerprint()) return absl::OkStatus();
+  Say("the key of a session that stands is not the pinned one any more: it ends");
+  return absl::DataLossError(absl::StrCat("the session was under a key of ", peer.username,
+                                          " that is not the pinned one any more. Connect again"));
+}
+
 absl::Status PeerSessions::TakeText(const PeerSession& session, const v1::PeerText& text) {
   PeerTextRecord record;
   record.username = session.peer().username;
@@ -583,11 +601,12 @@ void PeerSessions::SweepSlowly() {
     if (announce_ == announce) listening_.announced = announced;
   }
   if (refresh && (!announce.empty() || !admitted.empty())) use_.directory->Refresh();
-  // Who was revoked, or whose certificate has run out, is not talked to any longer.
+  // Who was revoked, whose certificate has run out, or whose key is not the pinned one any more, is
+  // not talked to any longer.
   for (const auto& session : admitted) {
-    const absl::StatusOr<protocol::CertifiedPeer> peer =
-        use_.directory->Verify(session->peer_certificates());
-    if (!peer.ok() && !session->ended()) session->Break(peer.status());
+    absl::Status standing = use_.directory->Verify(session->peer_certificates()).status();
+    if (standing.ok()) standing = CheckStanding(*session);
+    if (!standing.ok() && !session->ended()) session->Break(standing);
   }
 }
 

@@ -4,8 +4,9 @@
 //
 // Whom to trust: the broker's authority says which keys are whose; the keys that a user showed first,
 // here or in messages, are pinned, so that a broker who later certifies others under that name is
-// noticed. A session that
-// breaks is opened again for the next text or file, when the user's address is known.
+// noticed. When the user accepts another key, sessions under the old one end: before anything more is
+// sent or kept in them, and within a sweep in any case. A session that breaks is opened again for the
+// next text or file, when the user's address is known.
 //
 // Bounds: kMaxSessions in all, kMaxPerUser of one user (the oldest goes), kMaxPending handshakes.
 // Errors: with words for people; DataLoss where somebody is not whom they claim to be.
@@ -139,6 +140,7 @@ class PeerSessions : private PeerHost {
   absl::StatusOr<protocol::CertifiedPeer> Verify(const protocol::PeerCertificates& certificates,
                                                  const std::string& expected_username) override;
   absl::Status Admit(const std::shared_ptr<PeerSession>& session) override;
+  absl::Status CheckStanding(const PeerSession& session) override;
   absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) override;
   std::string FindFile(const std::string& fingerprint, const std::string& sha256) override;
   absl::Status TakeFile(const PeerSession& session, const PeerReceiver::Done& done) override;
@@ -154,8 +156,9 @@ class PeerSessions : private PeerHost {
   absl::StatusOr<std::shared_ptr<PeerSession>> Dial(const std::string& address, bool plain_tcp,
                                                     const std::string& expected_username,
                                                     uint64_t max_file_bytes);
-  // The newest session of that user that stands.
-  std::shared_ptr<PeerSession> Find(const std::string& username) const;
+  // The newest session of that user that stands, under the key that is pinned; ends those under
+  // another.
+  std::shared_ptr<PeerSession> Find(const std::string& username);
   // That, or a new one to where the user can be found.
   absl::StatusOr<std::shared_ptr<PeerSession>> FindOrConnect(const std::string& username);
   absl::StatusOr<std::shared_ptr<PeerSession>> ConnectTo(const std::string& username,

@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "protocol/peer_message.h"
+#include "services/agent/message_store.h"
 #include "services/common/testing/memory_link.h"
 
 namespace blindcart::agent {
@@ -174,7 +175,13 @@ std::string ReadAll(const std::string& path) {
 // One agent.
 class Party {
  public:
-  Party(World& world, const std::string& username, int identity)
+  static PeerSessions::Options QuickSweeps() {
+    PeerSessions::Options options;
+    options.sweep_interval_ms = 50;
+    return options;
+  }
+  Party(World& world, const std::string& username, int identity,
+        const PeerSessions::Options& options = QuickSweeps())
       : world_(world),
         folder_(Scratch()),
         database_(AgentDatabase::Open(folder_ + "/agent.db").value()),
@@ -191,8 +198,6 @@ class Party {
     use.directory = &directory_;
     use.transport = &transport_;
     use.received_dir = received_dir();
-    PeerSessions::Options options;
-    options.sweep_interval_ms = 50;
     sessions_ = std::make_unique<PeerSessions>(use, options);
     watch_ = sessions_->Watch([this](const PeerEvent& event) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -212,6 +217,19 @@ class Party {
   FakeDirectory& directory() { return directory_; }
   PeerStore& store() { return store_; }
   std::string received_dir() const { return folder_ + "/received"; }
+  // As the user does who accepts another key of a contact.
+  void AcceptKey(const std::string& username, int identity) {
+    EXPECT_TRUE(database_
+                    ->Transact([&](storage::SqliteDatabase& database) -> absl::Status {
+                      MessageStore contacts(database);
+                      auto contact = contacts.FindContact(username);
+                      if (!contact.ok() || !contact->has_value()) return contact.status();
+                      (*contact)->identity =
+                          crypto::TestIdentity(identity).public_identity().Serialize();
+                      return contacts.SaveContact(**contact);
+                    })
+                    .ok());
+  }
 
   // Opens the door and returns where.
   std::string Open(uint64_t max_file_bytes = 0) {
@@ -414,6 +432,78 @@ TEST_F(PeerSessionsTest, AnotherKeyUnderAKnownNameIsRefusedUntilTheUserDecides) 
   EXPECT_THAT(std::string(view.status().message()), HasSubstr("another key"));
   EXPECT_EQ(alice_.store().FindContact("bob")->fingerprint,
             crypto::TestIdentity(1).public_identity().fingerprint());
+}
+
+// Nothing is swept: what is sent or comes in has to notice by itself.
+class UnpinnedTest : public ::testing::Test {
+ protected:
+  static PeerSessions::Options NoSweeps() {
+    PeerSessions::Options options;
+    options.sweep_interval_ms = 3'600'000;
+    return options;
+  }
+  UnpinnedTest() {
+    bob_.Open(64 << 20);
+    EXPECT_TRUE(alice_->Connect("bob", "", false, 64 << 20).ok());
+    bob_.Await(PeerEvent::Kind::kOpened);
+  }
+
+  World world_;
+  Party alice_{world_, "alice", 0, NoSweeps()};
+  Party bob_{world_, "bob", 1, NoSweeps()};
+};
+
+TEST_F(UnpinnedTest, NothingIsSentUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  const absl::Status sent = alice_->SendText("bob", "for the new key only");
+  EXPECT_TRUE(absl::IsDataLoss(sent)) << sent;
+  alice_.Await(PeerEvent::Kind::kClosed);
+  bob_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(absl::IsDataLoss(
+      alice_->SendFile("bob", alice_.WriteFile("new.txt", "new"), nullptr).status()));
+  EXPECT_TRUE(bob_->Texts("", 0)->empty());
+  EXPECT_TRUE(bob_.ReceivedNames().empty());
+  EXPECT_TRUE(alice_->List().empty());
+}
+
+TEST_F(UnpinnedTest, NoTextIsTakenUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  EXPECT_FALSE(bob_->SendText("alice", "under the old key").ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(alice_->Texts("", 0)->empty());
+  EXPECT_TRUE(alice_->List().empty());
+}
+
+TEST_F(UnpinnedTest, NoFileIsTakenUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  EXPECT_FALSE(bob_->SendFile("alice", bob_.WriteFile("old.txt", "old"), nullptr).ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(alice_.ReceivedNames().empty());
+}
+
+TEST_F(UnpinnedTest, AFileUnderWayGetsNoNameWhenTheKeyIsNotPinnedAnyMore) {
+  const std::string path = bob_.WriteFile("film.bin", Content(protocol::kPeerPieceBytes * 30));
+  bool accepted = false;
+  const auto sent = bob_->SendFile("alice", path, [&](const PeerSession::FileProgress& progress) {
+    if (!accepted && progress.sent_bytes >= protocol::kPeerPieceBytes * 5) {
+      accepted = true;
+      alice_.AcceptKey("bob", 2);
+    }
+    return true;
+  });
+  EXPECT_TRUE(accepted);
+  EXPECT_FALSE(sent.ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  for (const std::string& name : alice_.ReceivedNames()) EXPECT_EQ(name.front(), '.') << name;
+  EXPECT_TRUE(alice_->Files("")->empty());
+}
+
+TEST_F(PeerSessionsTest, ASessionEndsBySweepWhenItsKeyIsNotPinnedAnyMore) {
+  bob_.Open();
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  alice_.AcceptKey("bob", 2);
+  alice_.Await(PeerEvent::Kind::kClosed);
+  bob_.Await(PeerEvent::Kind::kClosed);
 }
 
 TEST_F(PeerSessionsTest, NobodyWithoutACertificate) {
