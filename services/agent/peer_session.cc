@@ -271,6 +271,10 @@ void PeerSession::EndHandshakeIfPending() {
           absl::CancelledError("handshake timeout"));
 }
 
+void PeerSession::EndIfSilent() {
+  if (silent()) Break(absl::UnavailableError("the caller said nothing"));
+}
+
 void PeerSession::CloseIfExpired() {
   std::shared_ptr<Link> link;
   {
@@ -288,6 +292,11 @@ bool PeerSession::established() const {
 bool PeerSession::ended() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return ended_;
+}
+
+bool PeerSession::silent() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return handshakes_heard_ == 0;
 }
 
 void PeerSession::set_max_file_bytes(uint64_t max_file_bytes) {

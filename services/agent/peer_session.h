@@ -120,8 +120,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
   // Until the session stands, has failed, or the time for a handshake is up (it is closed then).
   absl::Status AwaitEstablished();
-  // For a timer: ends a handshake that is not over.
+  // For timers: ends a handshake that is not over, and one in which the other end has said nothing.
   void EndHandshakeIfPending();
+  void EndIfSilent();
 
   // Sends a text and waits until the other end has kept it.
   absl::Status SendText(const std::string& message_id, const std::string& text);
@@ -147,6 +148,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
   bool established() const;
   bool ended() const;
+  // The other end has said nothing yet.
+  bool silent() const;
   void set_max_file_bytes(uint64_t max_file_bytes);
   uint64_t max_file_bytes() const;
   // The file that is coming in.

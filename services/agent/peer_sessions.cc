@@ -70,14 +70,23 @@ absl::StatusOr<PeerSessions::Listening> PeerSessions::Listen(const std::string& 
   if (!own.ok()) return own.status();
   use_.directory->Refresh();
   const absl::StatusOr<std::string> in_use = use_.transport->Listen(
-      address, plain_tcp,
-      [this](std::shared_ptr<Link> link) { return AcceptLink(std::move(link)); });
+      address, plain_tcp, [this](std::shared_ptr<Link> link, const std::string& source) {
+        return AcceptLink(std::move(link), source);
+      });
   if (!in_use.ok()) return in_use.status();
   const std::string& told = announce.empty() ? *in_use : announce;
+  bool shut_down = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    listening_ = {*in_use, false, max_file_bytes};
-    announce_ = told;
+    shut_down = shut_down_;
+    if (!shut_down) {
+      listening_ = {*in_use, false, max_file_bytes};
+      announce_ = told;
+    }
+  }
+  if (shut_down) {  // It may have shut the door before it was open.
+    use_.transport->StopListening();
+    return absl::UnavailableError("the agent ends");
   }
   const bool announced = use_.directory->Announce(told);
   std::lock_guard<std::mutex> lock(mutex_);
@@ -102,22 +111,53 @@ PeerSessions::Listening PeerSessions::listening() const {
   return listening_;
 }
 
-std::unique_ptr<LinkHandler> PeerSessions::AcceptLink(std::shared_ptr<Link> link) {
+bool PeerSessions::MakeRoomLocked(const std::string& source,
+                                  std::shared_ptr<PeerSession>* evicted) const {
+  size_t pending = 0;
+  size_t from_source = 0;
+  // Those who came first.
+  std::shared_ptr<PeerSession> silent;
+  std::shared_ptr<PeerSession> silent_from_source;
+  for (const auto& [number, entry] : entries_) {
+    const std::shared_ptr<PeerSession>& session = entry.session;
+    if (entry.admitted || session->initiator() || session->ended()) continue;
+    ++pending;
+    if (silent == nullptr && session->silent()) silent = session;
+    if (source.empty() || entry.source != source) continue;
+    ++from_source;
+    if (silent_from_source == nullptr && session->silent()) silent_from_source = session;
+  }
+  if (from_source >= kMaxPendingPerSource) {
+    *evicted = silent_from_source;
+    return *evicted != nullptr;
+  }
+  if (pending < kMaxPending) return true;
+  *evicted = silent;
+  return *evicted != nullptr;
+}
+
+std::unique_ptr<LinkHandler> PeerSessions::AcceptLink(std::shared_ptr<Link> link,
+                                                      const std::string& source) {
   std::shared_ptr<PeerSession> session;
+  std::shared_ptr<PeerSession> evicted;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    size_t pending = 0;
-    for (const auto& [number, entry] : entries_) pending += entry.admitted ? 0 : 1;
-    if (!shut_down_ && pending < kMaxPending && entries_.size() < kMaxSessions) {
+    if (!shut_down_ && entries_.size() < kMaxSessions && MakeRoomLocked(source, &evicted)) {
       session =
           PeerSession::Accept(environment_, next_number_++, listening_.max_file_bytes, count_);
-      entries_[session->number()].session = session;
+      Entry& entry = entries_[session->number()];
+      entry.session = session;
+      entry.source = source;
     }
   }
+  if (evicted != nullptr) evicted->Break(absl::ResourceExhaustedError("others want the place"));
   if (session == nullptr) {
     link->Close(absl::ResourceExhaustedError("too many sessions"));
     return std::make_unique<Doorkeeper>();
   }
+  use_.scheduler->RunAfter(options_.hello_timeout_ms, [weak = std::weak_ptr<PeerSession>(session)] {
+    if (const auto late = weak.lock()) late->EndIfSilent();
+  });
   use_.scheduler->RunAfter(options_.handshake_timeout_ms,
                            [weak = std::weak_ptr<PeerSession>(session)] {
                              if (const auto late = weak.lock()) late->EndHandshakeIfPending();

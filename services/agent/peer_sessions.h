@@ -8,7 +8,10 @@
 // sent or kept in them, and within a sweep in any case. A session that breaks is opened again for the
 // next text or file, when the user's address is known.
 //
-// Bounds: kMaxSessions in all, kMaxPerUser of one user (the oldest goes), kMaxPending handshakes.
+// Bounds: kMaxSessions in all, kMaxPerUser of one user (the oldest goes), kMaxPending handshakes that
+// came in, kMaxPendingPerSource of them from one machine. A caller who says nothing is cut off soon,
+// and when the places are taken, the one who has said nothing for the longest makes room: so strangers
+// who only hold the door keep nobody out.
 // Errors: with words for people; DataLoss where somebody is not whom they claim to be.
 // Thread safety: every method may be called from any thread; those that wait never from a network
 // thread.
@@ -50,6 +53,7 @@ class PeerSessions : private PeerHost {
   static constexpr size_t kMaxSessions = 64;
   static constexpr size_t kMaxPerUser = 4;
   static constexpr size_t kMaxPending = 16;
+  static constexpr size_t kMaxPendingPerSource = 4;
 
   struct Dependencies {
     const crypto::Identity* own = nullptr;
@@ -64,6 +68,7 @@ class PeerSessions : private PeerHost {
   };
   struct Options {
     int64_t handshake_timeout_ms = 20'000;
+    int64_t hello_timeout_ms = 5'000;  // Until a caller's first message.
     int64_t answer_timeout_ms = 30'000;
     int64_t sweep_interval_ms = 5'000;
     int64_t refresh_interval_ms = 10 * 60'000;  // Of the revocation list.
@@ -148,11 +153,14 @@ class PeerSessions : private PeerHost {
 
   struct Entry {
     std::shared_ptr<PeerSession> session;
+    std::string source;  // Where it comes from; empty: not known, or dialled.
     bool admitted = false;
     bool first_contact = false;
   };
 
-  std::unique_ptr<LinkHandler> AcceptLink(std::shared_ptr<Link> link);
+  std::unique_ptr<LinkHandler> AcceptLink(std::shared_ptr<Link> link, const std::string& source);
+  // Whether a caller from there may come in; `evicted` is who has to go for that, if anybody.
+  bool MakeRoomLocked(const std::string& source, std::shared_ptr<PeerSession>* evicted) const;
   absl::StatusOr<std::shared_ptr<PeerSession>> Dial(const std::string& address, bool plain_tcp,
                                                     const std::string& expected_username,
                                                     uint64_t max_file_bytes);

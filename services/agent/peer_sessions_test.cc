@@ -39,7 +39,7 @@ struct World {
   bool broker_on = true;
 
   // Addresses on which somebody listens.
-  std::map<std::string, PeerTransport::MakeHandler> doors;
+  std::map<std::string, PeerTransport::AcceptHandler> doors;
   std::vector<std::unique_ptr<testing::MemoryLinkPair>> links;
   protocol::RefusalCounters counters;
   int next_port = 1000;
@@ -106,18 +106,24 @@ class Nobody : public LinkHandler {
 
 class FakeTransport : public PeerTransport {
  public:
-  explicit FakeTransport(World& world) : world_(world) {}
+  // `source` is where those who are called see the call come from.
+  explicit FakeTransport(World& world, std::string source = "")
+      : world_(world), source_(std::move(source)) {}
   absl::StatusOr<std::shared_ptr<Link>> Dial(const std::string& address, bool /*plain_tcp*/,
                                              const MakeHandler& make_handler) override {
     std::lock_guard<std::mutex> lock(world_.mutex);
-    MakeHandler door = [](std::shared_ptr<Link> link) { return std::make_unique<Nobody>(link); };
+    AcceptHandler door = [](std::shared_ptr<Link> link, const std::string& /*source*/) {
+      return std::make_unique<Nobody>(link);
+    };
     if (world_.doors.count(address) > 0) door = world_.doors[address];
     // The handler is made on the pair's own thread, which a caller's locals may not outlive.
     std::mutex made_mutex;
     std::condition_variable made_changed;
     bool made = false;
     auto pair = std::make_unique<testing::MemoryLinkPair>(
-        door,
+        [door, source = source_](std::shared_ptr<Link> link) {
+          return door(std::move(link), source);
+        },
         [&](std::shared_ptr<Link> link) {
           std::unique_ptr<LinkHandler> handler = make_handler(std::move(link));
           std::lock_guard<std::mutex> made_lock(made_mutex);
@@ -133,7 +139,7 @@ class FakeTransport : public PeerTransport {
     return end;
   }
   absl::StatusOr<std::string> Listen(const std::string& address, bool /*plain_tcp*/,
-                                     MakeHandler accept) override {
+                                     AcceptHandler accept) override {
     std::lock_guard<std::mutex> lock(world_.mutex);
     address_ = address + std::to_string(world_.next_port++);
     world_.doors[address_] = std::move(accept);
@@ -146,6 +152,7 @@ class FakeTransport : public PeerTransport {
 
  private:
   World& world_;
+  const std::string source_;
   std::string address_;
 };
 
@@ -764,6 +771,143 @@ TEST_F(PeerSessionsTest, WhoeverBreaksTheRulesIsCutOff) {
   }
   EXPECT_TRUE(bob_.ReceivedNames().empty());
   EXPECT_TRUE(bob_->Texts("", 0)->empty());
+}
+
+// Somebody at the door who shows a hello at most, and then waits.
+class Stranger {
+ public:
+  Stranger(World& world, const std::string& address, const std::string& source, bool says_hello)
+      : transport_(world, source), closed_(std::make_shared<Closed>()) {
+    const auto link = transport_.Dial(address, false, [&](std::shared_ptr<Link> dialled) {
+      if (says_hello) {
+        NobodysVerifier verifier;
+        protocol::PeerInitiator x(crypto::TestIdentity(2),
+                                  {"signing mallory", "encryption mallory"}, verifier,
+                                  crypto::SystemRandom());
+        dialled->SendHandshake(*x.Start());
+      }
+      return std::make_unique<Waiter>(closed_);
+    });
+    EXPECT_TRUE(link.ok());
+    if (link.ok()) link_ = *link;
+  }
+  // The agent showed its certificates: it has heard the hello.
+  void AwaitAnswer() const {
+    std::unique_lock<std::mutex> lock(closed_->mutex);
+    EXPECT_TRUE(closed_->changed.wait_for(lock, kPatience, [&] { return closed_->answered; }));
+  }
+  void AwaitClosed() const {
+    std::unique_lock<std::mutex> lock(closed_->mutex);
+    EXPECT_TRUE(closed_->changed.wait_for(lock, kPatience, [&] { return closed_->closed; }));
+  }
+  bool closed() const {
+    std::lock_guard<std::mutex> lock(closed_->mutex);
+    return closed_->closed;
+  }
+
+ private:
+  struct Closed {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool answered = false;
+    bool closed = false;
+  };
+  class NobodysVerifier : public protocol::PeerVerifier {
+   public:
+    absl::StatusOr<protocol::CertifiedPeer> Verify(
+        const protocol::PeerCertificates& /*certificates*/) override {
+      return absl::DataLossError("nobody asks");
+    }
+  };
+  class Waiter : public LinkHandler {
+   public:
+    explicit Waiter(std::shared_ptr<Closed> closed) : closed_(std::move(closed)) {}
+    void OnHandshake(const v1::HandshakeMessage& /*message*/) override {
+      std::lock_guard<std::mutex> lock(closed_->mutex);
+      closed_->answered = true;
+      closed_->changed.notify_all();
+    }
+    void OnMessages(std::vector<std::string> /*messages*/) override {}
+    void OnClosed(const absl::Status& /*status*/) override {
+      std::lock_guard<std::mutex> lock(closed_->mutex);
+      closed_->closed = true;
+      closed_->changed.notify_all();
+    }
+
+   private:
+    const std::shared_ptr<Closed> closed_;
+  };
+
+  FakeTransport transport_;
+  const std::shared_ptr<Closed> closed_;
+  std::shared_ptr<Link> link_;
+};
+
+// Who waits at the door is not cut off by the time that passes.
+class PatientDoorTest : public ::testing::Test {
+ protected:
+  static PeerSessions::Options Patient() {
+    PeerSessions::Options options;
+    options.handshake_timeout_ms = 3'600'000;
+    options.hello_timeout_ms = 3'600'000;
+    return options;
+  }
+  Stranger* Knock(const std::string& source, bool says_hello = false) {
+    strangers_.push_back(std::make_unique<Stranger>(world_, address_, source, says_hello));
+    return strangers_.back().get();
+  }
+
+  World world_;
+  Party alice_{world_, "alice", 0};
+  Party bob_{world_, "bob", 1, Patient()};
+  const std::string address_ = bob_.Open();
+  std::vector<std::unique_ptr<Stranger>> strangers_;
+};
+
+TEST_F(PatientDoorTest, WhoSaysNothingMakesRoom) {
+  for (size_t i = 0; i < PeerSessions::kMaxPending; ++i) Knock("ipv4:192.0.2." + std::to_string(i));
+  for (const auto& stranger : strangers_) EXPECT_FALSE(stranger->closed());
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  strangers_[0]->AwaitClosed();
+  for (size_t i = 1; i < strangers_.size(); ++i) EXPECT_FALSE(strangers_[i]->closed()) << i;
+}
+
+TEST_F(PatientDoorTest, OneMachineHasOnlySoManyPlaces) {
+  const std::string source = "ipv4:192.0.2.7";
+  const Stranger* other = Knock("ipv4:192.0.2.8");
+  const Stranger* first = Knock(source);
+  for (size_t i = 0; i < PeerSessions::kMaxPendingPerSource; ++i) {
+    Knock(source, /*says_hello=*/true)->AwaitAnswer();
+  }
+  first->AwaitClosed();
+  EXPECT_FALSE(other->closed());
+  // Nobody of that machine is silent now, so who comes next goes.
+  Knock(source)->AwaitClosed();
+  EXPECT_FALSE(other->closed());
+  for (size_t i = 2; i + 1 < strangers_.size(); ++i) EXPECT_FALSE(strangers_[i]->closed()) << i;
+  EXPECT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+}
+
+TEST(ImpatientDoorTest, WhoSaysNothingIsCutOffSoon) {
+  PeerSessions::Options options;
+  options.handshake_timeout_ms = 3'600'000;
+  options.hello_timeout_ms = 50;
+  World world;
+  Party alice(world, "alice", 0);
+  Party bob(world, "bob", 1, options);
+  const std::string address = bob.Open();
+  ASSERT_TRUE(alice->Connect("bob", "", false, 0).ok());
+  const Stranger stranger(world, address, "", /*says_hello=*/false);
+  stranger.AwaitClosed();
+  EXPECT_TRUE(alice->SendText("bob", "who has said hello may go on").ok());
+}
+
+TEST_F(PeerSessionsTest, NobodyListensWhileTheAgentEnds) {
+  bob_->Shutdown();
+  EXPECT_TRUE(absl::IsUnavailable(bob_->Listen("here:", "", false, 0).status()));
+  EXPECT_EQ(bob_->listening().address, "");
+  std::lock_guard<std::mutex> lock(world_.mutex);
+  EXPECT_TRUE(world_.doors.empty());
 }
 
 }  // namespace
