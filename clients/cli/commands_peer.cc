@@ -53,6 +53,11 @@ std::string FilesWord(uint64_t max_file_bytes) {
   return max_file_bytes == 0 ? "not taken" : absl::StrCat("up to ", FormatSize(max_file_bytes));
 }
 
+std::string Refused(const std::string& username, const v1::PeerRefusedFile& file) {
+  return absl::StrCat(username, " wanted to send ", file.name(), ", ",
+                      FormatSize(file.size_bytes()), ", and it was not taken: ", file.reason());
+}
+
 ExitCode StopListening(Context& context) {
   const auto reply = context.Ask<v1::AgentPeer>(
       &Peer::StopListening, v1::PeerStopListeningRequest(), AgentClient::kLocalTimeoutMs);
@@ -160,6 +165,11 @@ ExitCode Sessions(Context& context) {
                    session.first_contact() ? Style::kWarning : Style::kPlain}});
   }
   context.console().Print(table);
+  for (const v1::PeerSessionView& session : reply->sessions()) {
+    if (session.has_refused_file()) {
+      context.console().Complain(Refused(session.username(), session.refused_file()));
+    }
+  }
   return ExitCode::kOk;
 }
 
@@ -339,6 +349,9 @@ class Follower {
         context_.console().Print(absl::StrCat("(", news.username(), " sent a file of ",
                                               FormatSize(news.size_bytes()), ": ", news.path(),
                                               ")"));
+      } else if (news.kind() == v1::PEER_NEWS_KIND_FILE_REFUSED) {
+        context_.console().Print(
+            absl::StrCat("(", Refused(news.username(), news.refused_file()), ")"));
       } else if (news.kind() == v1::PEER_NEWS_KIND_CLOSED) {
         context_.console().Print(absl::StrCat("(the session with ", news.username(),
                                               " ended; what you write opens it again)"));

@@ -108,6 +108,31 @@ std::shared_ptr<StreamWriter<Message>> MakeWriter() {
   return writer;
 }
 
+std::string ReasonOf(v1::PeerFileVerdict verdict) {
+  switch (verdict) {
+    case v1::PEER_FILE_VERDICT_NOT_WANTED:
+      return "files from them, or files that large, are not taken in this session. Take them with: "
+             "blindcart peer accept USER SIZE";
+    case v1::PEER_FILE_VERDICT_NO_SPACE:
+      return "the disk is full, or cannot be written to. Make room";
+    case v1::PEER_FILE_VERDICT_OVER_QUOTA:
+      return "what is kept of files from them, or from all, is full. Move files elsewhere, or "
+             "raise "
+             "received_per_user_bytes or received_total_bytes in agent.textproto";
+    case v1::PEER_FILE_VERDICT_TOO_OFTEN:
+      return "they offer files too often, and have to wait a few minutes";
+    default:
+      return "what came is not what they had offered. It was thrown away";
+  }
+}
+
+void Fill(const std::string& name, uint64_t size_bytes, v1::PeerFileVerdict verdict,
+          v1::PeerRefusedFile* message) {
+  message->set_name(name);
+  message->set_size_bytes(size_bytes);
+  message->set_reason(ReasonOf(verdict));
+}
+
 v1::PeerSessionView ToMessage(const PeerSessions::View& view) {
   v1::PeerSessionView message;
   message.set_number(view.number);
@@ -121,6 +146,10 @@ v1::PeerSessionView ToMessage(const PeerSessions::View& view) {
     message.mutable_incoming_file()->set_name(view.receiving->name);
     message.mutable_incoming_file()->set_received_bytes(view.receiving->received_bytes);
     message.mutable_incoming_file()->set_size_bytes(view.receiving->size_bytes);
+  }
+  if (view.refused.has_value()) {
+    Fill(view.refused->name, view.refused->size_bytes, view.refused->verdict,
+         message.mutable_refused_file());
   }
   return message;
 }
@@ -144,6 +173,10 @@ v1::PeerNews ToMessage(const PeerEvent& event) {
       news.set_kind(v1::PEER_NEWS_KIND_FILE);
       news.set_path(event.text);
       news.set_size_bytes(event.size_bytes);
+      break;
+    case PeerEvent::Kind::kFileRefused:
+      news.set_kind(v1::PEER_NEWS_KIND_FILE_REFUSED);
+      Fill(event.text, event.size_bytes, event.verdict, news.mutable_refused_file());
       break;
   }
   return news;

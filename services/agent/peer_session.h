@@ -35,12 +35,20 @@
 #include "protocol/clock.h"
 #include "protocol/peer_handshake.h"
 #include "services/agent/peer_receiver.h"
+#include "services/agent/received_folder.h"
 #include "services/common/link.h"
 #include "services/common/worker_pool.h"
 
 namespace blindcart::agent {
 
 class PeerSession;
+
+// A file that the other end wanted to send and that was not taken, or not to its end.
+struct PeerRefusedFile {
+  std::string name;
+  uint64_t size_bytes = 0;
+  v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;
+};
 
 // What a session asks of the agent around it. Called on the executor, except where it says otherwise.
 class PeerHost {
@@ -60,7 +68,10 @@ class PeerHost {
   virtual absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) = 0;
   // Where content that this user sent before lies, or nothing.
   virtual std::string FindFile(const std::string& fingerprint, const std::string& sha256) = 0;
+  // What lies in the folder of what that user sent.
+  virtual absl::StatusOr<ReceivedFolder::Stored> FindStored(const std::string& fingerprint) = 0;
   virtual absl::Status TakeFile(const PeerSession& session, const PeerReceiver::Done& done) = 0;
+  virtual void FileRefused(const PeerSession& session, const PeerRefusedFile& file) = 0;
   // Once, on a network thread, for a session that was admitted or not; must not block.
   virtual void OnEnded(PeerSession& session) = 0;
 };
@@ -71,8 +82,7 @@ struct PeerEnvironment {
   const protocol::Clock* clock = nullptr;
   Executor* executor = nullptr;
   PeerHost* host = nullptr;
-  InProgress* receiving = nullptr;
-  std::string received_dir;
+  ReceivedFolder* received = nullptr;
   int64_t handshake_timeout_ms = 20'000;
   int64_t answer_timeout_ms = 30'000;
 };
@@ -154,6 +164,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   uint64_t max_file_bytes() const;
   // The file that is coming in.
   absl::optional<PeerReceiver::Progress> receiving() const;
+  // The latest that was not taken, with none taken since.
+  absl::optional<PeerRefusedFile> refused() const;
 
  private:
   class Handler;
@@ -192,6 +204,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   absl::Status Establish(protocol::SessionKeys keys, protocol::CertifiedPeer peer);
   absl::Status HandleMessage(const std::string& bytes);
   absl::Status HandleFile(const v1::PeerMessage& message);
+  // Notes how it went with a file, for the user; the host hears of each reason once.
+  void NoteVerdict(const PeerRefusedFile& file);
 
   absl::Status Send(const v1::PeerMessage& message);
   void Refuse();
@@ -239,6 +253,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   std::map<std::string, absl::optional<bool>> texts_;  // By id: whether the other end kept it.
   Outgoing* outgoing_ = nullptr;                       // The file that is going out.
   absl::optional<PeerReceiver::Progress> receiving_;
+  absl::optional<PeerRefusedFile> refused_;
 
   absl::optional<PeerReceiver> receiver_;  // Used by one piece of work at a time.
 };

@@ -1,6 +1,7 @@
 #include "services/agent/peer_sessions.h"
 
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -40,14 +41,16 @@ class Doorkeeper : public LinkHandler {
 }  // namespace
 
 PeerSessions::PeerSessions(const Dependencies& dependencies, const Options& options)
-    : use_(dependencies), options_(options), alive_(std::make_shared<Alive>()) {
+    : use_(dependencies),
+      options_(options),
+      received_(use_.received_dir, options_.received, *use_.clock),
+      alive_(std::make_shared<Alive>()) {
   environment_.own = use_.own;
   environment_.random = use_.random;
   environment_.clock = use_.clock;
   environment_.executor = use_.executor;
   environment_.host = this;
-  environment_.receiving = &receiving_;
-  environment_.received_dir = use_.received_dir;
+  environment_.received = &received_;
   environment_.handshake_timeout_ms = options_.handshake_timeout_ms;
   environment_.answer_timeout_ms = options_.answer_timeout_ms;
   alive_->sessions = this;
@@ -300,6 +303,7 @@ PeerSessions::View PeerSessions::ViewOf(const Entry& entry) const {
   view.established_at_ms = entry.session->established_at_ms();
   view.max_file_bytes = entry.session->max_file_bytes();
   view.receiving = entry.session->receiving();
+  view.refused = entry.session->refused();
   return view;
 }
 
@@ -520,6 +524,31 @@ std::string PeerSessions::FindFile(const std::string& fingerprint, const std::st
   const absl::StatusOr<absl::optional<PeerFileRecord>> found =
       use_.store->FindFile(fingerprint, sha256);
   return found.ok() && found->has_value() ? (*found)->path : "";
+}
+
+absl::StatusOr<ReceivedFolder::Stored> PeerSessions::FindStored(const std::string& fingerprint) {
+  const absl::StatusOr<std::vector<std::string>> paths = use_.store->FilePaths(fingerprint);
+  if (!paths.ok()) return paths.status();
+  ReceivedFolder::Stored stored;
+  for (const std::string& path : *paths) {
+    std::error_code error;
+    const uintmax_t bytes = std::filesystem::file_size(path, error);
+    if (error) continue;  // The user moved it away.
+    stored.bytes += bytes;
+    ++stored.files;
+  }
+  return stored;
+}
+
+void PeerSessions::FileRefused(const PeerSession& session, const PeerRefusedFile& file) {
+  PeerEvent event;
+  event.kind = PeerEvent::Kind::kFileRefused;
+  event.username = session.peer().username;
+  event.at_ms = use_.clock->NowUnixMs();
+  event.text = file.name;
+  event.size_bytes = file.size_bytes;
+  event.verdict = file.verdict;
+  Tell(event);
 }
 
 absl::Status PeerSessions::TakeFile(const PeerSession& session, const PeerReceiver::Done& done) {

@@ -40,12 +40,13 @@ namespace blindcart::agent {
 
 // What happens in direct sessions, for who watches.
 struct PeerEvent {
-  enum class Kind { kOpened, kClosed, kText, kFile };
+  enum class Kind { kOpened, kClosed, kText, kFile, kFileRefused };
   Kind kind = Kind::kOpened;
   std::string username;
   int64_t at_ms = 0;
-  std::string text;         // Of a text; of a file its path; of a session that closed, why.
+  std::string text;         // Of a text; of a file its path, of one that was refused its name.
   uint64_t size_bytes = 0;  // Of a file.
+  v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;  // Of a file that was refused.
 };
 
 class PeerSessions : private PeerHost {
@@ -72,6 +73,7 @@ class PeerSessions : private PeerHost {
     int64_t answer_timeout_ms = 30'000;
     int64_t sweep_interval_ms = 5'000;
     int64_t refresh_interval_ms = 10 * 60'000;  // Of the revocation list.
+    ReceivedFolder::Limits received;
   };
   struct Listening {
     std::string address;  // In use; empty when not listening.
@@ -87,6 +89,7 @@ class PeerSessions : private PeerHost {
     int64_t established_at_ms = 0;
     uint64_t max_file_bytes = 0;
     absl::optional<PeerReceiver::Progress> receiving;
+    absl::optional<PeerRefusedFile> refused;
   };
   struct Sent {
     std::string username;
@@ -148,7 +151,9 @@ class PeerSessions : private PeerHost {
   absl::Status CheckStanding(const PeerSession& session) override;
   absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) override;
   std::string FindFile(const std::string& fingerprint, const std::string& sha256) override;
+  absl::StatusOr<ReceivedFolder::Stored> FindStored(const std::string& fingerprint) override;
   absl::Status TakeFile(const PeerSession& session, const PeerReceiver::Done& done) override;
+  void FileRefused(const PeerSession& session, const PeerRefusedFile& file) override;
   void OnEnded(PeerSession& session) override;
 
   struct Entry {
@@ -182,7 +187,7 @@ class PeerSessions : private PeerHost {
   const Dependencies use_;
   const Options options_;
   PeerEnvironment environment_;
-  InProgress receiving_;
+  ReceivedFolder received_;
   const std::shared_ptr<PeerSessionCount> count_ = std::make_shared<PeerSessionCount>();
 
   mutable std::mutex mutex_;

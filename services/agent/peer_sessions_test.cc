@@ -582,6 +582,32 @@ TEST_F(PeerSessionsTest, FilesAreTakenOnlyWhenTheyAreWanted) {
   EXPECT_EQ(alice_->List().size(), 1u);
 }
 
+TEST(ReceivedQuotaTest, BothEndsHearThatNoMoreIsKept) {
+  PeerSessions::Options options;
+  options.received = {/*per_sender_bytes=*/2'000, /*total_bytes=*/3'000};
+  World world;
+  Party alice(world, "alice", 0);
+  Party bob(world, "bob", 1, options);
+  bob.Open(1 << 20);
+  ASSERT_TRUE(alice->SendFile("bob", alice.WriteFile("one", Content(1'500)), nullptr).ok());
+  const std::string two = alice.WriteFile("two", Content(1'000));
+  const absl::Status refused = alice->SendFile("bob", two, nullptr).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("received_per_user_bytes"));
+  EXPECT_EQ(bob.Await(PeerEvent::Kind::kFileRefused), "two");
+  const auto sessions = bob->List();
+  ASSERT_EQ(sessions.size(), 1u);
+  ASSERT_TRUE(sessions[0].refused.has_value());
+  EXPECT_EQ(sessions[0].refused->verdict, v1::PEER_FILE_VERDICT_OVER_QUOTA);
+  EXPECT_EQ(bob.ReceivedNames(), std::vector<std::string>{"one"});
+  // What is here already needs no room.
+  EXPECT_TRUE(alice->SendFile("bob", alice.WriteFile("one", Content(1'500)), nullptr).ok());
+  // Bob moves it elsewhere.
+  std::filesystem::remove(bob.received_dir() + "/one");
+  EXPECT_TRUE(alice->SendFile("bob", two, nullptr).ok());
+  EXPECT_FALSE(bob->List().at(0).refused.has_value());
+}
+
 TEST_F(PeerSessionsTest, AFileGoesOnAfterABreak) {
   bob_.Open(64 << 20);
   const std::string content = Content(protocol::kPeerPieceBytes * 40);

@@ -35,6 +35,8 @@ absl::Status Collect(SqliteStatement& select, Row (*read)(const SqliteStatement&
   }
 }
 
+std::string ReadPath(const SqliteStatement& row) { return row.ColumnText(0); }
+
 PeerTextRecord ReadText(const SqliteStatement& row) {
   PeerTextRecord text;
   text.number = row.ColumnInt64(0);
@@ -218,6 +220,18 @@ absl::StatusOr<absl::optional<PeerFileRecord>> PeerStore::FindFile(absl::string_
   if (!status.ok()) return status;
   if (found.empty()) return absl::optional<PeerFileRecord>();
   return absl::optional<PeerFileRecord>(std::move(found.front()));
+}
+
+absl::StatusOr<std::vector<std::string>> PeerStore::FilePaths(absl::string_view fingerprint) {
+  std::vector<std::string> paths;
+  const absl::Status status = database_.Read([&](SqliteDatabase& database) {
+    SqliteStatement select =
+        database.Prepare("SELECT DISTINCT path FROM peer_files WHERE fingerprint = ?");
+    select.BindBlob(fingerprint);
+    return Collect(select, ReadPath, &paths);
+  });
+  if (!status.ok()) return status;
+  return paths;
 }
 
 absl::StatusOr<std::vector<PeerFileRecord>> PeerStore::Files(absl::string_view username) {

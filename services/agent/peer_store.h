@@ -78,6 +78,8 @@ class PeerStore {
   // The latest of that content from that user.
   absl::StatusOr<absl::optional<PeerFileRecord>> FindFile(absl::string_view fingerprint,
                                                           absl::string_view sha256);
+  // Where that user's files were put, each path once.
+  absl::StatusOr<std::vector<std::string>> FilePaths(absl::string_view fingerprint);
   absl::StatusOr<std::vector<PeerFileRecord>> Files(absl::string_view username);
 
  private:
