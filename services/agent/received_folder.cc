@@ -36,10 +36,7 @@ ReceivedFolder::Place::~Place() {
 
 ReceivedFolder::ReceivedFolder(std::string path, const Limits& limits, const protocol::Clock& clock,
                                FreeBytes free_bytes)
-    : path_(std::move(path)),
-      limits_(limits),
-      clock_(clock),
-      free_bytes_(std::move(free_bytes)) {}
+    : path_(std::move(path)), limits_(limits), clock_(clock), free_bytes_(std::move(free_bytes)) {}
 
 uint64_t ReceivedFolder::DiskFreeBytes(const std::string& path) {
   std::error_code error;

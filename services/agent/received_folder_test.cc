@@ -38,8 +38,7 @@ class ReceivedFolderTest : public ::testing::Test {
   v1::PeerFileVerdict Enter(const std::string& sender, const std::string& file, uint64_t bytes,
                             const ReceivedFolder::Stored& stored = {}) {
     std::unique_ptr<ReceivedFolder::Place> place;
-    const v1::PeerFileVerdict verdict =
-        folder_.Enter(sender, Hash(file), bytes, stored, &place);
+    const v1::PeerFileVerdict verdict = folder_.Enter(sender, Hash(file), bytes, stored, &place);
     EXPECT_EQ(place != nullptr, verdict == v1::PEER_FILE_VERDICT_ACCEPTED);
     last_ = std::move(place);
     return verdict;
@@ -49,7 +48,9 @@ class ReceivedFolderTest : public ::testing::Test {
   protocol::FakeClock clock_;
   uint64_t free_bytes_ = kPlenty;
   ReceivedFolder folder_{
-      path_, {1'000, 3'000, kAllowanceBytes}, clock_, [this](const std::string& /*path*/) { return free_bytes_; }};
+      path_, {1'000, 3'000, kAllowanceBytes}, clock_, [this](const std::string& /*path*/) {
+        return free_bytes_;
+      }};
   std::unique_ptr<ReceivedFolder::Place> last_;
 };
 
@@ -87,7 +88,8 @@ TEST_F(ReceivedFolderTest, UnfinishedFilesOfTheSameSenderMakeRoomTheOldestFirst)
   Write(Part("aa", "old"), 400, 20);
   Write(Part("aa", "new"), 400, 10);
   EXPECT_EQ(Enter("aa", "1", 1'001), v1::PEER_FILE_VERDICT_OVER_QUOTA);
-  EXPECT_TRUE(std::filesystem::exists(Part("aa", "old"))) << "nothing goes for a file that is not taken";
+  EXPECT_TRUE(std::filesystem::exists(Part("aa", "old")))
+      << "nothing goes for a file that is not taken";
   EXPECT_EQ(Enter("aa", "1", 500), v1::PEER_FILE_VERDICT_ACCEPTED);
   EXPECT_FALSE(std::filesystem::exists(Part("aa", "old")));
   EXPECT_TRUE(std::filesystem::exists(Part("aa", "new")));
