@@ -189,6 +189,13 @@ CREATE TABLE cash_requests (
   PRIMARY KEY (deposit, amount_minor)
 ) STRICT;
 )sql",
+    R"sql(
+-- Identities that were pinned because their users called directly (services/agent/peer_store.h).
+CREATE TABLE peer_callers (
+  username TEXT PRIMARY KEY CHECK (length(username) BETWEEN 1 AND 64),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640)
+) STRICT;
+)sql",
 };
 
 }  // namespace

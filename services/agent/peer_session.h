@@ -59,7 +59,8 @@ class PeerHost {
   virtual absl::StatusOr<protocol::CertifiedPeer> Verify(
       const protocol::PeerCertificates& certificates, const std::string& expected_username) = 0;
   // Both ends have proved their keys: pins the other's, or finds that another is pinned, and takes
-  // the session into the table. An error ends it before anything was said.
+  // the session into the table. The other end may count on the session by then and have sent
+  // something; nothing of it has been looked at. An error ends the session with a refusal.
   virtual absl::Status Admit(const std::shared_ptr<PeerSession>& session) = 0;
   // Whether the other end's key is still the pinned one: the user may have accepted another since.
   // An error ends the session.

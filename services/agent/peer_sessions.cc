@@ -450,8 +450,8 @@ absl::StatusOr<protocol::CertifiedPeer> PeerSessions::Verify(
 
 absl::Status PeerSessions::Admit(const std::shared_ptr<PeerSession>& session) {
   const protocol::CertifiedPeer& peer = session->peer();
-  const absl::StatusOr<PeerStore::Pinned> pinned =
-      use_.store->Pin(peer.username, peer.identity, use_.clock->NowUnixMs());
+  const absl::StatusOr<PeerStore::Pinned> pinned = use_.store->Pin(
+      peer.username, peer.identity, /*they_called=*/!session->initiator(), use_.clock->NowUnixMs());
   if (!pinned.ok()) return pinned.status();
   if (*pinned == PeerStore::Pinned::kChanged) {
     Say("the identity is not the pinned one: nothing is accepted until the user decides");
@@ -484,6 +484,7 @@ absl::Status PeerSessions::Admit(const std::shared_ptr<PeerSession>& session) {
   PeerEvent event;
   event.kind = PeerEvent::Kind::kOpened;
   event.username = peer.username;
+  event.first_contact = first;
   event.at_ms = use_.clock->NowUnixMs();
   Tell(event);
   return absl::OkStatus();

@@ -44,8 +44,9 @@ struct PeerEvent {
   Kind kind = Kind::kOpened;
   std::string username;
   int64_t at_ms = 0;
-  std::string text;         // Of a text; of a file its path, of one that was refused its name.
-  uint64_t size_bytes = 0;  // Of a file.
+  std::string text;            // Of a text; of a file its path, of one that was refused its name.
+  uint64_t size_bytes = 0;     // Of a file.
+  bool first_contact = false;  // Of a session that opened: their key was pinned with it.
   v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;  // Of a file that was refused.
 };
 
@@ -127,11 +128,14 @@ class PeerSessions : private PeerHost {
   absl::StatusOr<Sent> SendFile(const std::string& username, const std::string& path,
                                 const PeerSession::OnProgress& on_progress);
 
-  absl::StatusOr<std::vector<PeerTextRecord>> Texts(const std::string& username, int64_t after) {
-    return use_.store->Texts(username, after);
+  absl::StatusOr<std::vector<PeerTextRecord>> Texts(const PeerFilter& filter) {
+    return use_.store->Texts(filter);
   }
-  absl::StatusOr<std::vector<PeerFileRecord>> Files(const std::string& username) {
-    return use_.store->Files(username);
+  absl::StatusOr<std::vector<PeerFileRecord>> Files(const PeerFilter& filter) {
+    return use_.store->Files(filter);
+  }
+  absl::StatusOr<std::vector<std::string>> UncheckedCallers() {
+    return use_.store->UncheckedCallers();
   }
 
   // `listener` gets what happens from now on, on any thread; it must not block. Until Unwatch has

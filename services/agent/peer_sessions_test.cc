@@ -225,7 +225,7 @@ class Party {
   PeerStore& store() { return store_; }
   std::string received_dir() const { return folder_ + "/received"; }
   // As the user does who accepts another key of a contact.
-  void AcceptKey(const std::string& username, int identity) {
+  void AcceptKey(const std::string& username, int identity, bool verified = false) {
     EXPECT_TRUE(database_
                     ->Transact([&](storage::SqliteDatabase& database) -> absl::Status {
                       MessageStore contacts(database);
@@ -233,6 +233,7 @@ class Party {
                       if (!contact.ok() || !contact->has_value()) return contact.status();
                       (*contact)->identity =
                           crypto::TestIdentity(identity).public_identity().Serialize();
+                      (*contact)->verified = verified;
                       return contacts.SaveContact(**contact);
                     })
                     .ok());
@@ -313,13 +314,13 @@ TEST_F(PeerSessionsTest, TextsGoBothWaysInOneSession) {
   EXPECT_EQ(bob_->List().size(), 1u);
   EXPECT_TRUE(bob_->List()[0].address.empty()) << "she called";
 
-  const auto texts = bob_->Texts("alice", 0);
+  const auto texts = bob_->Texts({"alice"});
   ASSERT_TRUE(texts.ok());
   ASSERT_EQ(texts->size(), 2u);
   EXPECT_FALSE((*texts)[0].outgoing);
   EXPECT_TRUE((*texts)[1].outgoing);
   EXPECT_TRUE((*texts)[1].delivered);
-  EXPECT_EQ((*texts)[0].message_id, (*alice_->Texts("bob", 0))[0].message_id);
+  EXPECT_EQ((*texts)[0].message_id, (*alice_->Texts({"bob"}))[0].message_id);
 }
 
 TEST_F(PeerSessionsTest, ATextThatComesTwiceIsKeptOnce) {
@@ -332,7 +333,7 @@ TEST_F(PeerSessionsTest, ATextThatComesTwiceIsKeptOnce) {
   EXPECT_FALSE(*bob_.store().SaveText(text));
   text.outgoing = true;
   EXPECT_TRUE(*bob_.store().SaveText(text)) << "the other direction has ids of its own";
-  EXPECT_EQ(bob_.store().Texts("", 0)->size(), 2u);
+  EXPECT_EQ(bob_.store().Texts({""})->size(), 2u);
 }
 
 TEST_F(PeerSessionsTest, OldTextsMakeRoom) {
@@ -344,9 +345,53 @@ TEST_F(PeerSessionsTest, OldTextsMakeRoom) {
     text.text = std::to_string(i);
     ASSERT_TRUE(bob_.store().SaveText(text).ok());
   }
-  const auto texts = bob_.store().Texts("alice", 0);
+  const auto texts = bob_.store().Texts({"alice"});
   ASSERT_EQ(texts->size(), static_cast<size_t>(PeerStore::kMaxKept));
   EXPECT_EQ(texts->front().text, "5");
+}
+
+TEST_F(PeerSessionsTest, TheLatestTextsComeInTheirOrder) {
+  PeerTextRecord text;
+  for (int i = 0; i < 10; ++i) {
+    text.username = i % 2 == 0 ? "alice" : "mallory";
+    text.fingerprint = std::string(32, i % 2 == 0 ? 'f' : 'm');
+    text.message_id = std::string(15, 'i') + static_cast<char>('0' + i);
+    text.text = std::to_string(i);
+    text.at_ms = 100 * i;
+    ASSERT_TRUE(*bob_.store().SaveText(text));
+  }
+  const auto texts = [&](const PeerFilter& filter) {
+    const auto found = bob_.store().Texts(filter);
+    EXPECT_TRUE(found.ok());
+    std::vector<std::string> shown;
+    for (const PeerTextRecord& one : *found) shown.push_back(one.text);
+    return shown;
+  };
+  using Shown = std::vector<std::string>;
+  PeerFilter filter;
+  filter.limit = 3;
+  EXPECT_EQ(texts(filter), Shown({"7", "8", "9"}));
+  filter.username = "alice";
+  EXPECT_EQ(texts(filter), Shown({"4", "6", "8"}));
+  filter.since_ms = 600;
+  EXPECT_EQ(texts(filter), Shown({"6", "8"}));
+  filter = PeerFilter();
+  filter.limit = 2;
+  filter.before_number = bob_.store().Texts({})->at(5).number;
+  EXPECT_EQ(texts(filter), Shown({"3", "4"}));
+}
+
+TEST_F(PeerSessionsTest, WhoCallsFirstIsMarkedUntilTheirKeyIsCompared) {
+  bob_.Open();
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  bob_.Await(PeerEvent::Kind::kOpened);
+  EXPECT_EQ(*bob_->UncheckedCallers(), std::vector<std::string>{"alice"});
+  EXPECT_TRUE(alice_->UncheckedCallers()->empty()) << "she called him herself";
+  bob_.AcceptKey("alice", 0, /*verified=*/true);
+  EXPECT_TRUE(bob_->UncheckedCallers()->empty());
+  // Another key, which the user decided on.
+  bob_.AcceptKey("alice", 2);
+  EXPECT_TRUE(bob_->UncheckedCallers()->empty());
 }
 
 TEST_F(PeerSessionsTest, ASessionIsOpenedForAText) {
@@ -468,7 +513,7 @@ TEST_F(UnpinnedTest, NothingIsSentUnderAKeyThatIsNotPinnedAnyMore) {
   bob_.Await(PeerEvent::Kind::kClosed);
   EXPECT_TRUE(absl::IsDataLoss(
       alice_->SendFile("bob", alice_.WriteFile("new.txt", "new"), nullptr).status()));
-  EXPECT_TRUE(bob_->Texts("", 0)->empty());
+  EXPECT_TRUE(bob_->Texts({""})->empty());
   EXPECT_TRUE(bob_.ReceivedNames().empty());
   EXPECT_TRUE(alice_->List().empty());
 }
@@ -477,7 +522,7 @@ TEST_F(UnpinnedTest, NoTextIsTakenUnderAKeyThatIsNotPinnedAnyMore) {
   alice_.AcceptKey("bob", 2);
   EXPECT_FALSE(bob_->SendText("alice", "under the old key").ok());
   alice_.Await(PeerEvent::Kind::kClosed);
-  EXPECT_TRUE(alice_->Texts("", 0)->empty());
+  EXPECT_TRUE(alice_->Texts({""})->empty());
   EXPECT_TRUE(alice_->List().empty());
 }
 
@@ -502,7 +547,7 @@ TEST_F(UnpinnedTest, AFileUnderWayGetsNoNameWhenTheKeyIsNotPinnedAnyMore) {
   EXPECT_FALSE(sent.ok());
   alice_.Await(PeerEvent::Kind::kClosed);
   for (const std::string& name : alice_.ReceivedNames()) EXPECT_EQ(name.front(), '.') << name;
-  EXPECT_TRUE(alice_->Files("")->empty());
+  EXPECT_TRUE(alice_->Files({""})->empty());
 }
 
 TEST_F(PeerSessionsTest, ASessionEndsBySweepWhenItsKeyIsNotPinnedAnyMore) {
@@ -547,7 +592,7 @@ TEST_F(PeerSessionsTest, AFileArrivesWithItsSignature) {
   const std::string received = bob_.Await(PeerEvent::Kind::kFile);
   EXPECT_EQ(received, bob_.received_dir() + "/thesis.pdf");
   EXPECT_TRUE(ReadAll(received) == content);
-  const auto files = bob_->Files("alice");
+  const auto files = bob_->Files({"alice"});
   ASSERT_EQ(files->size(), 1u);
   const PeerFileRecord& file = files->front();
   EXPECT_EQ(file.sha256, crypto::Sha256(content));
@@ -796,7 +841,7 @@ TEST_F(PeerSessionsTest, WhoeverBreaksTheRulesIsCutOff) {
     EXPECT_TRUE(protocol::IsRefusal(closed_with)) << closed_with;
   }
   EXPECT_TRUE(bob_.ReceivedNames().empty());
-  EXPECT_TRUE(bob_->Texts("", 0)->empty());
+  EXPECT_TRUE(bob_->Texts({""})->empty());
 }
 
 // Somebody at the door who shows a hello at most, and then waits.
