@@ -33,8 +33,15 @@ struct x509_st;
 namespace blindcart::crypto {
 
 inline constexpr size_t kMaxCertificateBytes = 4096;
-// Fits a sealed frame. A revoked certificate takes 37 bytes: some 26,000 of them.
+// Fits a sealed frame.
 inline constexpr size_t kMaxRevocationListBytes = 960 * 1024;
+// A revoked certificate takes so many bytes of a list at most (serial of 16 bytes, date), and all the
+// rest of it so many.
+inline constexpr size_t kRevocationListEntryBytes = 40;
+inline constexpr size_t kRevocationListFrameBytes = 1024;
+// So many always fit: 24,550.
+inline constexpr size_t kMaxRevokedInList =
+    (kMaxRevocationListBytes - kRevocationListFrameBytes) / kRevocationListEntryBytes;
 
 enum class CertificatePurpose {
   kAuthority,

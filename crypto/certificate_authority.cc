@@ -204,6 +204,10 @@ absl::StatusOr<RevocationList> CertificateAuthority::MakeRevocationList(
   if (this_update >= next_update) {
     return absl::InvalidArgumentError("a revocation list has to be good for some time");
   }
+  if (revoked.size() > kMaxRevokedInList) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "more certificates are revoked than a revocation list can name (", kMaxRevokedInList, ")"));
+  }
   const internal::X509CrlPtr list(X509_CRL_new());
   const internal::Asn1TimePtr time(ASN1_TIME_new());
   CheckLibrary(

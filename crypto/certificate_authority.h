@@ -74,7 +74,7 @@ class CertificateAuthority {
                                                 const ValidityPeriod& validity,
                                                 RandomSource& random = SystemRandom()) const;
 
-  // `number` has to grow from list to list.
+  // `number` has to grow from list to list. ResourceExhausted for more than kMaxRevokedInList.
   absl::StatusOr<RevocationList> MakeRevocationList(const std::vector<RevokedSerial>& revoked,
                                                     uint64_t number, absl::Time this_update,
                                                     absl::Time next_update) const;

@@ -232,6 +232,23 @@ TEST(CertificateTest, ChangedByteAnywhereIsRefused) {
   EXPECT_EQ(verdict(std::string(kMaxCertificateBytes + 1, '0')), CertificateVerdict::kMalformed);
 }
 
+TEST(CertificateTest, ARevocationListNamesAsManyAsItSays) {
+  const CertificateAuthority authority = NewAuthority();
+  const absl::Time late = absl::FromCivil(absl::CivilSecond(2055, 5, 5), absl::UTCTimeZone());
+  std::vector<RevokedSerial> revoked;
+  for (size_t i = 0; i < kMaxRevokedInList; ++i) {
+    std::string serial(16, '\xff');
+    for (size_t byte = 0; byte < 4; ++byte) serial[12 + byte] = static_cast<char>(i >> (8 * byte));
+    revoked.push_back({serial, late});
+  }
+  const auto list = authority.MakeRevocationList(revoked, UINT64_MAX, late, late + kDay);
+  ASSERT_TRUE(list.ok()) << list.status();
+  EXPECT_EQ(list->size(), kMaxRevokedInList);
+  revoked.push_back({std::string(16, '\x01'), late});
+  EXPECT_TRUE(absl::IsResourceExhausted(
+      authority.MakeRevocationList(revoked, 1, late, late + kDay).status()));
+}
+
 TEST(CertificateTest, ChangedByteInARevocationListIsRefused) {
   const CertificateAuthority authority = NewAuthority();
   const Certificate certificate =

@@ -10,6 +10,7 @@
 #include "clients/cli/commands.h"
 #include "clients/cli/format.h"
 #include "clients/cli/message_view.h"
+#include "clients/cli/peer_view.h"
 #include "proto/agent_messages.grpc.pb.h"
 #include "services/common/files.h"
 
@@ -228,6 +229,7 @@ ExitCode Contacts(Context& context) {
     context.console().Print("No contacts yet. Who writes to you, or whom you write to, is one.");
   } else {
     PrintContacts(context, *reply);
+    WarnOfCallers(context);
   }
   return ExitCode::kOk;
 }

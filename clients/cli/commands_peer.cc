@@ -2,13 +2,16 @@
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "clients/cli/commands.h"
+#include "clients/cli/display_text.h"
 #include "clients/cli/format.h"
+#include "clients/cli/peer_view.h"
 #include "clients/cli/progress.h"
 #include "proto/agent_peer.grpc.pb.h"
 #include "protocol/clock.h"
@@ -19,6 +22,8 @@ namespace {
 using Peer = v1::AgentPeer::StubInterface;
 
 constexpr int kShortFingerprintDigits = 16;
+// Before each line of a text in the inbox.
+constexpr char kTextPrefix[] = "  | ";
 
 struct ListenArguments {
   std::string address = "127.0.0.1:0";
@@ -48,9 +53,19 @@ struct AcceptArguments {
 struct UserArguments {
   std::string username;
 };
+struct InboxArguments {
+  std::string username;
+  std::string since;
+  uint32_t limit = 0;
+};
 
 std::string FilesWord(uint64_t max_file_bytes) {
   return max_file_bytes == 0 ? "not taken" : absl::StrCat("up to ", FormatSize(max_file_bytes));
+}
+
+std::string Refused(const std::string& username, const v1::PeerRefusedFile& file) {
+  return absl::StrCat(username, " wanted to send ", file.name(), ", ",
+                      FormatSize(file.size_bytes()), ", and it was not taken: ", file.reason());
 }
 
 ExitCode StopListening(Context& context) {
@@ -98,9 +113,7 @@ void PrintSession(Context& context, const v1::PeerSessionView& session) {
   table.AddRow({"Files from them", FilesWord(session.max_file_bytes())});
   context.console().Print(table);
   if (session.first_contact()) {
-    context.console().Complain(absl::StrCat(
-        "warning: this is the first time that ", session.username(),
-        " shows a key. The broker says that it is theirs; compare it with them by another way"));
+    context.console().Complain(DirectContactWarning(session.username(), session.address().empty()));
   }
 }
 
@@ -160,6 +173,15 @@ ExitCode Sessions(Context& context) {
                    session.first_contact() ? Style::kWarning : Style::kPlain}});
   }
   context.console().Print(table);
+  for (const v1::PeerSessionView& session : reply->sessions()) {
+    if (session.first_contact()) {
+      context.console().Complain(
+          DirectContactWarning(session.username(), session.address().empty()));
+    }
+    if (session.has_refused_file()) {
+      context.console().Complain(Refused(session.username(), session.refused_file()));
+    }
+  }
   return ExitCode::kOk;
 }
 
@@ -261,9 +283,15 @@ ExitCode Close(Context& context, const UserArguments& arguments) {
   return ExitCode::kOk;
 }
 
-ExitCode Inbox(Context& context, const UserArguments& arguments) {
+ExitCode Inbox(Context& context, const InboxArguments& arguments) {
   v1::PeerInboxRequest request;
   request.set_username(arguments.username);
+  request.set_limit(arguments.limit);
+  if (!arguments.since.empty()) {
+    const absl::StatusOr<int64_t> since_ms = ParseLocalTime(arguments.since);
+    if (!since_ms.ok()) return context.Fail(since_ms.status());
+    request.set_since_ms(*since_ms);
+  }
   const auto reply =
       context.Ask<v1::AgentPeer>(&Peer::Inbox, request, AgentClient::kLocalTimeoutMs);
   if (!reply.ok()) return context.Fail(reply.status());
@@ -272,16 +300,24 @@ ExitCode Inbox(Context& context, const UserArguments& arguments) {
     return ExitCode::kOk;
   }
   if (reply->texts().empty() && reply->files().empty()) {
-    context.console().Print("Nothing was sent or received in direct sessions yet.");
+    context.console().Print(arguments.since.empty()
+                                ? "Nothing was sent or received in direct sessions yet."
+                                : "Nothing was sent or received in direct sessions since then.");
     return ExitCode::kOk;
   }
+  const std::set<std::string> callers(reply->unchecked_callers().begin(),
+                                      reply->unchecked_callers().end());
+  if (reply->more()) context.console().Print("(Earlier ones are left out; see --limit.)");
   for (const v1::PeerTextView& text : reply->texts()) {
     const std::string who = text.outgoing() ? absl::StrCat("to ", text.username())
                                             : absl::StrCat("from ", text.username());
-    context.console().Print(
-        absl::StrCat(FormatTime(text.at_ms()), " ", who,
-                     text.outgoing() && !text.delivered() ? " (not known to have arrived)" : "",
-                     ":\n", text.text()));
+    context.console().Print(absl::StrCat(
+        FormatTime(text.at_ms()), " ", who,
+        text.outgoing() && !text.delivered() ? " (not known to have arrived)" : "",
+        !text.outgoing() && callers.count(text.username()) > 0
+            ? " (first contact, key not compared)"
+            : "",
+        ":\n", PrefixLines(kTextPrefix, text.text(), context.console().options().width)));
   }
   if (!reply->files().empty()) {
     Table table({{"RECEIVED"},
@@ -297,6 +333,11 @@ ExitCode Inbox(Context& context, const UserArguments& arguments) {
                     {file.path(), Style::kGood}});
     }
     context.console().Print(table);
+  }
+  for (const std::string& caller : callers) {
+    if (arguments.username.empty() || arguments.username == caller) {
+      context.console().Complain(DirectContactWarning(caller, /*they_called=*/true));
+    }
   }
   return ExitCode::kOk;
 }
@@ -334,11 +375,17 @@ class Follower {
       if (context_.json()) {
         context_.console().PrintJson(news, /*one_line=*/true);
       } else if (news.kind() == v1::PEER_NEWS_KIND_TEXT) {
-        context_.console().Print(absl::StrCat(news.username(), ": ", news.text()));
+        context_.console().Print(PrefixLines(absl::StrCat(news.username(), ": "), news.text(),
+                                             context_.console().options().width));
       } else if (news.kind() == v1::PEER_NEWS_KIND_FILE) {
         context_.console().Print(absl::StrCat("(", news.username(), " sent a file of ",
                                               FormatSize(news.size_bytes()), ": ", news.path(),
                                               ")"));
+      } else if (news.kind() == v1::PEER_NEWS_KIND_FILE_REFUSED) {
+        context_.console().Print(
+            absl::StrCat("(", Refused(news.username(), news.refused_file()), ")"));
+      } else if (news.kind() == v1::PEER_NEWS_KIND_OPENED && news.first_contact()) {
+        context_.console().Complain(DirectContactWarning(news.username(), /*they_called=*/true));
       } else if (news.kind() == v1::PEER_NEWS_KIND_CLOSED) {
         context_.console().Print(absl::StrCat("(the session with ", news.username(),
                                               " ended; what you write opens it again)"));
@@ -477,10 +524,16 @@ void AddPeerCommands(CLI::App& app, Action& chosen) {
       ->transform(CLI::AsSizeValue(/*kb_is_1000=*/false));
   OnCommand(accept, chosen, accept_arguments, &Accept);
 
-  auto inbox_arguments = std::make_shared<UserArguments>();
+  auto inbox_arguments = std::make_shared<InboxArguments>();
   CLI::App* inbox = AddCommand(*peer, "inbox", "Show what was said and which files came",
-                               "  blindcart peer inbox\n  blindcart peer inbox bob\n");
+                               "  blindcart peer inbox\n"
+                               "  blindcart peer inbox bob --since 2026-05-01 --limit 500\n");
   AddUser(inbox, inbox_arguments->username);
+  inbox->add_option("--since", inbox_arguments->since, "Only from this day or time on");
+  inbox
+      ->add_option("--limit", inbox_arguments->limit,
+                   "How many texts and files, the latest (default: 100; at most 1000)")
+      ->check(CLI::Range(1, 1'000));
   OnCommand(inbox, chosen, inbox_arguments, &Inbox);
 
   auto close_arguments = std::make_shared<UserArguments>();

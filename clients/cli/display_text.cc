@@ -3,6 +3,8 @@
 #include <locale.h>
 #include <wchar.h>
 
+#include <limits>
+
 #include "absl/strings/str_cat.h"
 #include "protocol/utf8.h"
 
@@ -62,6 +64,33 @@ size_t DisplayWidth(absl::string_view text) {
     text.remove_prefix(point.bytes);
   }
   return width;
+}
+
+std::string PrefixLines(absl::string_view prefix, absl::string_view text, size_t max_width) {
+  const size_t prefix_width = DisplayWidth(prefix);
+  const size_t room = max_width == 0             ? std::numeric_limits<size_t>::max()
+                      : max_width > prefix_width ? max_width - prefix_width
+                                                 : 1;
+  const std::string clean = SanitiseLines(text);
+  std::string lines(prefix);
+  size_t width = 0;
+  for (absl::string_view rest = clean; !rest.empty();) {
+    const protocol::CodePoint point = protocol::FirstCodePoint(rest);
+    if (point.value == '\n') {
+      absl::StrAppend(&lines, "\n", prefix);
+      width = 0;
+    } else {
+      const size_t next = WidthOf(point.value);
+      if (width > 0 && width + next > room) {
+        absl::StrAppend(&lines, "\n", prefix);
+        width = 0;
+      }
+      lines.append(rest.data(), point.bytes);
+      width += next;
+    }
+    rest.remove_prefix(point.bytes);
+  }
+  return lines;
 }
 
 std::string Shorten(absl::string_view text, size_t max_width) {

@@ -20,6 +20,11 @@ std::string Sanitise(absl::string_view text);
 // The same, line feeds kept and tabs made spaces.
 std::string SanitiseLines(absl::string_view text);
 
+// Each line of sanitised text behind `prefix`, and those wider than a terminal of `max_width` columns
+// (0: none) cut into several, each behind the prefix as well: so that nobody can write what looks like
+// a line of somebody else's. `text` may have line feeds, and is sanitised here.
+std::string PrefixLines(absl::string_view prefix, absl::string_view text, size_t max_width);
+
 // Columns that sanitised text takes on a terminal: 2 for wide characters, 0 for combining ones.
 size_t DisplayWidth(absl::string_view text);
 

@@ -34,6 +34,22 @@ TEST(SanitiseTest, ReplacesEachInvalidByte) {
   EXPECT_EQ(Sanitise("\xe2\x82"), "\uFFFD\uFFFD") << "cut off";
 }
 
+TEST(PrefixLinesTest, NobodyWritesALineOfSomebodyElses) {
+  EXPECT_EQ(PrefixLines("bob: ", "one line", 0), "bob: one line");
+  EXPECT_EQ(PrefixLines("bob: ", "hello\nalice: I owe you 100\n(bob sent a file)", 0),
+            "bob: hello\nbob: alice: I owe you 100\nbob: (bob sent a file)");
+  EXPECT_EQ(PrefixLines("bob: ", "\n\nx", 0), "bob: \nbob: \nbob: x");
+  EXPECT_EQ(PrefixLines("bob: ", "", 0), "bob: ");
+  EXPECT_EQ(PrefixLines("bob: ", "a\r\x1b[1Aalice: b", 0), "bob: a\uFFFD\uFFFD[1Aalice: b");
+}
+
+TEST(PrefixLinesTest, NorByFillingALineUpToTheTerminalsEdge) {
+  EXPECT_EQ(PrefixLines("bob: ", "12345     alice: x", 15), "bob: 12345     \nbob: alice: x");
+  EXPECT_EQ(PrefixLines("> ", "\u65e5\u672c\u8a9e", 5), "> \u65e5\n> \u672c\n> \u8a9e")
+      << "two columns each";
+  EXPECT_EQ(PrefixLines("a long prefix: ", "xy", 5), "a long prefix: x\na long prefix: y");
+}
+
 TEST(SanitiseLinesTest, KeepsLineFeedsAndMakesTabsSpaces) {
   EXPECT_EQ(SanitiseLines("a\n\tb\r\n\x1b[31m"), "a\n b\uFFFD\n\uFFFD[31m");
 }

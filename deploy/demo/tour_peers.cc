@@ -11,6 +11,7 @@
 namespace blindcart::demo {
 namespace {
 
+constexpr int kExitRefused = 4;
 constexpr int kExitVerification = 6;
 constexpr int kMaxQuestions = 600;
 constexpr int kFileBytes = 3 * 1024 * 1024;
@@ -79,7 +80,10 @@ absl::Status TourPeers(Stage& stage) {
   status = ShowAll(stage, {{alice, {"peer", "connect", bob}, kExitVerification}});
   if (!status.ok()) return status;
 
-  Headline("With new certificates he is himself again");
+  Headline("The operator lifts it, and with new certificates Bob is himself again");
+  status = ShowAll(stage, {{bob, {"certificate", "request"}, kExitRefused}});
+  if (status.ok()) status = stage.ShowBroker({"revoke", "--lift", bob});
+  if (!status.ok()) return status;
   return ShowAll(stage, {{bob, {"certificate", "request"}},
                          {alice, {"peer", "connect", bob}},
                          {alice, {"peer", "close", bob}},

@@ -4,7 +4,7 @@
 --   psql --file=deploy/postgres/grants.sql "postgres://owner@HOST/DATABASE"
 -- The user is made once: CREATE ROLE blindcart_broker LOGIN PASSWORD '...';
 -- It cannot change or delete an account's name, an order's terms, a transfer, an entry, an answer, a
--- token, a certificate or a revocation, and nobody can in its name.
+-- token, a certificate, a revocation or who gets no certificates, and nobody can in its name.
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA public TO blindcart_broker;
 REVOKE INSERT ON schema_migrations, counters FROM blindcart_broker;
 GRANT UPDATE (balance_minor, pin_failures, pin_blocked_until_ms) ON accounts TO blindcart_broker;

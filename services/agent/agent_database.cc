@@ -290,6 +290,13 @@ CREATE INDEX messages_by_digest ON messages (contact, sealed_digest)
 CREATE INDEX mail_deleted_by_digest ON mail_deleted (contact, sealed_digest)
   WHERE sealed_digest IS NOT NULL;
 )sql",
+    R"sql(
+-- Identities that were pinned because their users called directly (services/agent/peer_store.h).
+CREATE TABLE peer_callers (
+  username TEXT PRIMARY KEY CHECK (length(username) BETWEEN 1 AND 64),
+  identity BLOB NOT NULL CHECK (length(identity) BETWEEN 1 AND 640)
+) STRICT;
+)sql",
 };
 
 }  // namespace

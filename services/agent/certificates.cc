@@ -16,6 +16,25 @@ absl::Status BadAnswer(absl::string_view what) {
   return absl::DataLossError(absl::StrCat(what, "; nothing of it was kept"));
 }
 
+absl::Status InWords(v1::CertificateRefusal refusal) {
+  switch (refusal) {
+    case v1::CERTIFICATE_REFUSAL_NO_AUTHORITY:
+      return absl::FailedPreconditionError("this broker has no certificate authority");
+    case v1::CERTIFICATE_REFUSAL_BLOCKED:
+      return absl::PermissionDeniedError(
+          "the broker's operator revoked your certificates and lets you have no new ones. Ask them "
+          "why, and to lift it");
+    case v1::CERTIFICATE_REFUSAL_LIST_FULL:
+      return absl::ResourceExhaustedError(
+          "the broker issues no certificates for now: its revocation list is nearly full, until "
+          "revoked certificates expire. Ask its operator");
+    default:
+      return absl::ResourceExhaustedError(
+          "the broker issues no more certificates to you for now: too many of yours, revoked ones "
+          "included, have not expired yet. Ask its operator if you need one at once");
+  }
+}
+
 }  // namespace
 
 absl::Time RenewalTime(const crypto::Certificate& certificate) {
@@ -63,6 +82,11 @@ absl::Status Certificates::Refresh() {
 }
 
 absl::StatusOr<UserCertificates> Certificates::Request() {
+  std::lock_guard<std::mutex> lock(changing_);
+  return RequestAlone();
+}
+
+absl::StatusOr<UserCertificates> Certificates::RequestAlone() {
   // Opens the session if need be, and with it comes the name.
   const absl::Status connected = broker_.Connection().status();
   if (!connected.ok()) return connected;
@@ -76,9 +100,7 @@ absl::StatusOr<UserCertificates> Certificates::Request() {
   const absl::StatusOr<v1::CertificateResult> result = Ask(call, v1::CertificateResult::kRequest);
   if (!result.ok()) return result.status();
   if (!result->request().issued()) {
-    return absl::ResourceExhaustedError(
-        "the broker issues no more certificates to you for now: too many of yours, revoked ones "
-        "included, have not expired yet. Ask its operator if you need one at once");
+    return InWords(result->request().refusal());
   }
   const absl::Status refreshed = Refresh();
   if (!refreshed.ok()) return refreshed;
@@ -103,6 +125,7 @@ absl::StatusOr<UserCertificates> Certificates::Request() {
 }
 
 absl::StatusOr<int> Certificates::Revoke() {
+  std::lock_guard<std::mutex> lock(changing_);
   v1::CertificateCall call;
   call.mutable_revoke();
   const absl::StatusOr<v1::CertificateResult> result = Ask(call, v1::CertificateResult::kRevoke);
@@ -117,6 +140,7 @@ absl::StatusOr<int> Certificates::Revoke() {
 }
 
 absl::Status Certificates::RenewIfDue() {
+  std::lock_guard<std::mutex> lock(changing_);
   const absl::StatusOr<UserCertificates> own = store_.Own();
   if (absl::IsNotFound(own.status())) return absl::OkStatus();
   if (!own.ok()) return own.status();
@@ -128,7 +152,7 @@ absl::Status Certificates::RenewIfDue() {
   const absl::StatusOr<crypto::RevocationList> list = store_.RevocationList();
   if (!list.ok()) return list.status();
   if (list->RevokedAt(own->signing).has_value()) return absl::OkStatus();
-  return Request().status();
+  return RequestAlone().status();
 }
 
 absl::Time Certificates::NextStep() {

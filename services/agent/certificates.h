@@ -8,6 +8,7 @@
 #ifndef BLINDCART_SERVICES_AGENT_CERTIFICATES_H_
 #define BLINDCART_SERVICES_AGENT_CERTIFICATES_H_
 
+#include <mutex>
 #include <string>
 
 #include "absl/status/status.h"
@@ -41,7 +42,8 @@ class Certificates {
 
   CertificateStore& store() { return store_; }
 
-  // A new pair, checked and kept in place of the old one.
+  // The broker's latest pair, checked and kept in place of the old one. PermissionDenied when the
+  // operator issues none to this customer, ResourceExhausted when there are too many.
   absl::StatusOr<UserCertificates> Request();
   // Revokes all of this customer's at the broker and forgets the ones that are here. How many the
   // broker revoked.
@@ -59,6 +61,7 @@ class Certificates {
   absl::StatusOr<PeerAddress> FindPeer(const std::string& username);
 
  private:
+  absl::StatusOr<UserCertificates> RequestAlone();
   absl::StatusOr<v1::CertificateResult> Ask(const v1::CertificateCall& call,
                                             v1::CertificateResult::KindCase expected);
 
@@ -66,6 +69,9 @@ class Certificates {
   CertificateStore& store_;
   const crypto::Identity& identity_;
   const protocol::Clock& clock_;
+  // Held while the certificates that are kept are changed, the broker's answer included: a revocation
+  // and a renewal at the same time would leave behind what the broker has revoked.
+  std::mutex changing_;
 };
 
 }  // namespace blindcart::agent

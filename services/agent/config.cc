@@ -1,14 +1,22 @@
 #include "services/agent/config.h"
 
 #include <filesystem>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "protocol/shop_link.h"
+#include "services/agent/received_folder.h"
 #include "services/common/files.h"
 
 namespace blindcart::agent {
 namespace {
+
+// Of what came in direct sessions.
+constexpr int64_t kReceivedPerUserBytes =
+    static_cast<int64_t>(ReceivedFolder::Limits().per_sender_bytes);
+constexpr int64_t kReceivedTotalBytes = static_cast<int64_t>(ReceivedFolder::Limits().total_bytes);
+constexpr int64_t kMaxReceivedBytes = int64_t{1} << 50;
 
 std::string Quoted(const std::string& text) {
   return absl::StrCat("\"", absl::CEscape(text), "\"");
@@ -33,6 +41,8 @@ v1::AgentConfig DefaultConfig(const std::string& broker_address, bool plain_tcp)
   config.set_socket("agent.sock");
   config.set_purchases_dir("purchases");
   config.set_log_level("info");
+  config.set_received_per_user_bytes(kReceivedPerUserBytes);
+  config.set_received_total_bytes(kReceivedTotalBytes);
   return config;
 }
 
@@ -41,6 +51,10 @@ absl::Status CompleteConfig(v1::AgentConfig* config) {
   if (config->socket().empty()) config->set_socket("agent.sock");
   if (config->purchases_dir().empty()) config->set_purchases_dir("purchases");
   if (config->log_level().empty()) config->set_log_level("info");
+  if (config->received_per_user_bytes() == 0) {
+    config->set_received_per_user_bytes(kReceivedPerUserBytes);
+  }
+  if (config->received_total_bytes() == 0) config->set_received_total_bytes(kReceivedTotalBytes);
   if (config->broker().card_path().empty()) {
     config->mutable_broker()->set_card_path("broker.card");
   }
@@ -52,6 +66,14 @@ absl::Status CompleteConfig(v1::AgentConfig* config) {
   if (config->log_level() != "debug" && config->log_level() != "info" &&
       config->log_level() != "warning" && config->log_level() != "error") {
     return absl::InvalidArgumentError("log_level has to be debug, info, warning or error");
+  }
+  for (const auto& [name, bytes] :
+       {std::make_pair("received_per_user_bytes", config->received_per_user_bytes()),
+        std::make_pair("received_total_bytes", config->received_total_bytes())}) {
+    if (bytes < 0 || bytes > kMaxReceivedBytes) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(name, " has to be from 1 to ", kMaxReceivedBytes));
+    }
   }
   return absl::OkStatus();
 }
@@ -109,7 +131,14 @@ std::string CommentedConfig(const v1::AgentConfig& config) {
       "\n\n"
       "# debug, info, warning or error. No level logs names, amounts or products.\n"
       "log_level: ",
-      Quoted(config.log_level()), "\n");
+      Quoted(config.log_level()),
+      "\n\n"
+      "# What files from direct sessions may take up in the folder received: those of one user, "
+      "and\n"
+      "# all. What is full takes no more until files are moved elsewhere.\n"
+      "received_per_user_bytes: ",
+      config.received_per_user_bytes(), "\nreceived_total_bytes: ", config.received_total_bytes(),
+      "\n");
 }
 
 }  // namespace blindcart::agent

@@ -19,16 +19,21 @@ constexpr int kStreamsPerConnection = 2;
 
 class PeerService final : public v1::Peer::CallbackService {
  public:
-  PeerService(PeerTransport::MakeHandler accept, protocol::RefusalCounters& counters)
+  PeerService(PeerTransport::AcceptHandler accept, protocol::RefusalCounters& counters)
       : accept_(std::move(accept)), counters_(counters) {}
 
   grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* Session(
       grpc::CallbackServerContext* context) override {
-    return AcceptGrpcLink(context, accept_, counters_);
+    return AcceptGrpcLink(
+        context,
+        [this, context](std::shared_ptr<Link> link) {
+          return accept_(std::move(link), SourceOfPeer(context->peer()));
+        },
+        counters_);
   }
 
  private:
-  const PeerTransport::MakeHandler accept_;
+  const PeerTransport::AcceptHandler accept_;
   protocol::RefusalCounters& counters_;
 };
 
@@ -36,7 +41,7 @@ class PeerService final : public v1::Peer::CallbackService {
 
 class GrpcPeerTransport::Door {
  public:
-  Door(MakeHandler accept, protocol::RefusalCounters& counters)
+  Door(AcceptHandler accept, protocol::RefusalCounters& counters)
       : service_(std::move(accept), counters) {}
   ~Door() {
     if (server_ != nullptr) server_->Shutdown(/*grace_ms=*/0);
@@ -83,7 +88,7 @@ absl::StatusOr<std::shared_ptr<Link>> GrpcPeerTransport::Dial(const std::string&
 }
 
 absl::StatusOr<std::string> GrpcPeerTransport::Listen(const std::string& address, bool plain_tcp,
-                                                      MakeHandler accept) {
+                                                      AcceptHandler accept) {
   const absl::Status checked = CheckTcpAddress(address);
   if (!checked.ok()) return checked;
   if (plain_tcp && !IsLoopbackAddress(address)) {

@@ -25,7 +25,7 @@ class GrpcPeerTransport : public PeerTransport {
   absl::StatusOr<std::shared_ptr<Link>> Dial(const std::string& address, bool plain_tcp,
                                              const MakeHandler& make_handler) override;
   absl::StatusOr<std::string> Listen(const std::string& address, bool plain_tcp,
-                                     MakeHandler accept) override;
+                                     AcceptHandler accept) override;
   void StopListening() override;
 
  private:

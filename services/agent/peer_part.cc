@@ -26,6 +26,12 @@ protocol::RefusalCounters& Counters() {
   return *counters;
 }
 
+PeerSessions::Options OptionsOf(const PeerPart::Dependencies& use) {
+  PeerSessions::Options options;
+  options.received = use.received;
+  return options;
+}
+
 }  // namespace
 
 struct PeerPart::State {
@@ -35,7 +41,7 @@ struct PeerPart::State {
         transport(Counters()),
         sessions({use.own, &crypto::SystemRandom(), &protocol::SystemClock(), use.scheduler, &work,
                   &store, &directory, &transport, use.received_dir},
-                 PeerSessions::Options()),
+                 OptionsOf(use)),
         service(sessions, use.received_dir, calls, transfers) {}
 
   WorkerPool work{kSessionWorkers, kMaxWaitingWork};

@@ -14,6 +14,7 @@
 #include "services/agent/agent_database.h"
 #include "services/agent/broker_session.h"
 #include "services/agent/certificates.h"
+#include "services/agent/received_folder.h"
 #include "services/common/scheduler.h"
 
 namespace blindcart::agent {
@@ -26,7 +27,8 @@ class PeerPart {
     BrokerSession* broker = nullptr;
     Certificates* certificates = nullptr;
     Scheduler* scheduler = nullptr;
-    std::string received_dir;  // Where files go.
+    std::string received_dir;  // Where files go, and how much.
+    ReceivedFolder::Limits received;
   };
 
   // What `dependencies` names must outlive the part.

@@ -4,10 +4,8 @@
 #include <filesystem>
 #include <system_error>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "crypto/encoding.h"
 #include "protocol/file_name.h"
@@ -18,6 +16,11 @@ namespace {
 
 // A sync each 16 MiB: a break of the power loses no more.
 constexpr uint64_t kPiecesPerSync = 64;
+// A look at what is left of the disk each MiB, far less than what is kept free.
+constexpr uint64_t kPiecesPerLook = 4;
+
+// Of the sender's fingerprint, in names of part files.
+constexpr size_t kSenderDigits = 32;
 
 absl::Status AgainstTheRules() {
   return absl::InvalidArgumentError("a file's messages are out of order");
@@ -32,90 +35,74 @@ std::string NameFor(const std::string& hint) {
 
 }  // namespace
 
-PeerReceiver::PeerReceiver(std::string folder, const crypto::PublicIdentity& sender,
+PeerReceiver::PeerReceiver(ReceivedFolder& folder, const crypto::PublicIdentity& sender,
                            std::string own_fingerprint, FindEarlier find_earlier,
-                           InProgress& under_way)
-    : folder_(std::move(folder)),
+                           FindStored find_stored)
+    : folder_(folder),
+      sender_name_(crypto::HexEncode(sender.fingerprint()).substr(0, kSenderDigits)),
       sender_(sender),
       own_fingerprint_(std::move(own_fingerprint)),
       find_earlier_(std::move(find_earlier)),
-      under_way_(under_way) {}
+      find_stored_(std::move(find_stored)) {}
 
-std::string PeerReceiver::PartName(const v1::PeerFileOffer& offer) const {
-  return absl::StrCat(".", crypto::HexEncode(sender_.fingerprint()).substr(0, 32), "-",
-                      crypto::HexEncode(offer.sha256()), ".part");
+bool PeerReceiver::IsHere(const std::string& path, const v1::PeerFileOffer& offer) {
+  std::error_code error;
+  if (path.empty() || offer.size_bytes() == 0 ||
+      std::filesystem::file_size(path, error) != offer.size_bytes() || error) {
+    return false;
+  }
+  folder_.CountRead(sender_name_, offer.size_bytes());
+  const absl::StatusOr<FileDigest> digest = DigestFile(path);
+  return digest.ok() && digest->sha256 == offer.sha256() &&
+         digest->size_bytes == offer.size_bytes();
 }
 
-void PeerReceiver::RemoveOldest(const std::string& keep) const {
-  const std::string beginning =
-      absl::StrCat(".", crypto::HexEncode(sender_.fingerprint()).substr(0, 32), "-");
-  std::vector<std::pair<std::filesystem::file_time_type, std::filesystem::path>> parts;
+v1::PeerFileVerdict PeerReceiver::Begin(const v1::PeerFileOffer& offer, Incoming* incoming) {
+  const absl::StatusOr<ReceivedFolder::Stored> stored = find_stored_();
+  if (!stored.ok() || !MakePrivateDirectory(folder_.path()).ok()) {
+    return v1::PEER_FILE_VERDICT_NO_SPACE;
+  }
+  const v1::PeerFileVerdict entered =
+      folder_.Enter(sender_name_, offer.sha256(), offer.size_bytes(), *stored, &incoming->place);
+  if (entered != v1::PEER_FILE_VERDICT_ACCEPTED) return entered;
+  const std::string name = ReceivedFolder::PartName(sender_name_, offer.sha256());
+  absl::StatusOr<PartFile> part = PartFile::Open(folder_.path(), name);
+  if (!part.ok()) return v1::PEER_FILE_VERDICT_NO_SPACE;
   std::error_code error;
-  for (std::filesystem::directory_iterator entry(folder_, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const std::string name = entry->path().filename().string();
-    if (name == keep || !absl::StartsWith(name, beginning) || !absl::EndsWith(name, ".part")) {
-      continue;
-    }
-    std::error_code time_error;
-    parts.emplace_back(entry->last_write_time(time_error), entry->path());
-  }
-  std::sort(parts.begin(), parts.end());
-  // The one that begins now is one of them.
-  for (size_t i = 0; i + kMaxUnfinished - 1 < parts.size(); ++i) {
-    std::filesystem::remove(parts[i].second, error);
-  }
+  const uint64_t there = std::filesystem::file_size(absl::StrCat(folder_.path(), "/", name), error);
+  const uint64_t whole = error ? 0 : std::min(there, offer.size_bytes());
+  const uint64_t kept = whole == offer.size_bytes()
+                            ? whole
+                            : whole / protocol::kPeerPieceBytes * protocol::kPeerPieceBytes;
+  folder_.CountRead(sender_name_, kept);
+  absl::StatusOr<crypto::Sha256Hasher> hasher = part->KeepFirst(kept);
+  if (!hasher.ok()) return v1::PEER_FILE_VERDICT_NO_SPACE;
+  incoming->hasher = *std::move(hasher);
+  incoming->received_bytes = kept;
+  incoming->part.emplace(*std::move(part));
+  return v1::PEER_FILE_VERDICT_ACCEPTED;
 }
 
 v1::PeerFileAnswer PeerReceiver::OnOffer(const v1::PeerFileOffer& offer, uint64_t max_size_bytes) {
   v1::PeerFileAnswer answer;
   answer.set_transfer_id(offer.transfer_id());
-  const auto refuse = [&answer](v1::PeerFileVerdict verdict) {
-    answer.set_verdict(verdict);
-    return answer;
-  };
-  if (incoming_.has_value()) return refuse(v1::PEER_FILE_VERDICT_BUSY);
-  if (max_size_bytes == 0 || offer.size_bytes() > max_size_bytes) {
-    answer.set_max_size_bytes(max_size_bytes);
-    return refuse(v1::PEER_FILE_VERDICT_NOT_WANTED);
-  }
+  answer.set_verdict(v1::PEER_FILE_VERDICT_ACCEPTED);
   Incoming incoming;
-  incoming.alone = under_way_.Enter(PartName(offer));
-  if (incoming.alone == nullptr) return refuse(v1::PEER_FILE_VERDICT_BUSY);
   incoming.transfer_id = offer.transfer_id();
   incoming.file = {offer.name(), offer.size_bytes(), offer.sha256()};
-
-  const std::string earlier = find_earlier_(offer.sha256());
-  if (!earlier.empty()) {
-    const absl::StatusOr<FileDigest> digest = DigestFile(earlier);
-    if (digest.ok() && digest->sha256 == offer.sha256() &&
-        digest->size_bytes == offer.size_bytes()) {
-      incoming.received_bytes = offer.size_bytes();
-    }
+  if (incoming_.has_value()) {
+    answer.set_verdict(v1::PEER_FILE_VERDICT_BUSY);
+  } else if (max_size_bytes == 0 || offer.size_bytes() > max_size_bytes) {
+    answer.set_max_size_bytes(max_size_bytes);
+    answer.set_verdict(v1::PEER_FILE_VERDICT_NOT_WANTED);
+  } else if (!folder_.MayOffer(sender_name_)) {
+    answer.set_verdict(v1::PEER_FILE_VERDICT_TOO_OFTEN);
+  } else if (IsHere(find_earlier_(offer.sha256()), offer)) {
+    incoming.received_bytes = offer.size_bytes();
+  } else {
+    answer.set_verdict(Begin(offer, &incoming));
   }
-  if (earlier.empty() || incoming.received_bytes != offer.size_bytes() || offer.size_bytes() == 0) {
-    const std::string name = PartName(offer);
-    if (!MakePrivateDirectory(folder_).ok()) return refuse(v1::PEER_FILE_VERDICT_NO_SPACE);
-    RemoveOldest(name);
-    absl::StatusOr<PartFile> part = PartFile::Open(folder_, name);
-    if (!part.ok()) return refuse(v1::PEER_FILE_VERDICT_NO_SPACE);
-    std::error_code error;
-    const uint64_t there = std::filesystem::file_size(absl::StrCat(folder_, "/", name), error);
-    const uint64_t whole = error ? 0 : std::min(there, offer.size_bytes());
-    const uint64_t kept = whole == offer.size_bytes()
-                              ? whole
-                              : whole / protocol::kPeerPieceBytes * protocol::kPeerPieceBytes;
-    const std::filesystem::space_info space = std::filesystem::space(folder_, error);
-    if (!error && space.available < offer.size_bytes() - kept + kReserveBytes) {
-      return refuse(v1::PEER_FILE_VERDICT_NO_SPACE);
-    }
-    absl::StatusOr<crypto::Sha256Hasher> hasher = part->KeepFirst(kept);
-    if (!hasher.ok()) return refuse(v1::PEER_FILE_VERDICT_NO_SPACE);
-    incoming.hasher = *std::move(hasher);
-    incoming.received_bytes = kept;
-    incoming.part.emplace(*std::move(part));
-  }
-  answer.set_verdict(v1::PEER_FILE_VERDICT_ACCEPTED);
+  if (answer.verdict() != v1::PEER_FILE_VERDICT_ACCEPTED) return answer;
   answer.set_offset_bytes(incoming.received_bytes);
   incoming_.emplace(std::move(incoming));
   return answer;
@@ -140,9 +127,16 @@ absl::StatusOr<PeerReceiver::Taken> PeerReceiver::OnPiece(const v1::PeerFilePiec
           protocol::PeerPieceBytesAt(piece.offset_bytes(), incoming_->file.size_bytes)) {
     return AgainstTheRules();
   }
+  // Others write to the disk as well.
+  if (incoming_->received_bytes % (kPiecesPerLook * protocol::kPeerPieceBytes) == 0 &&
+      folder_.IsFull()) {
+    taken.failed = GiveUp(v1::PEER_FILE_VERDICT_NO_SPACE);
+    return taken;
+  }
   absl::Status written = incoming_->part->Append(piece.content());
   incoming_->hasher.Update(piece.content());
   incoming_->received_bytes += piece.content().size();
+  folder_.CountReceived(sender_name_, piece.content().size());
   if (written.ok() &&
       incoming_->received_bytes % (kPiecesPerSync * protocol::kPeerPieceBytes) == 0) {
     written = incoming_->part->Sync();

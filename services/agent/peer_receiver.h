@@ -2,8 +2,8 @@
 // where it goes on from, and every check before the file gets its name. One file at a time.
 //
 // What has come of a file lies in a hidden part file named after its sender and content, so that an
-// offer of the same content goes on where the last one broke off, in this session or a later one;
-// of each sender the latest kMaxUnfinished are kept. Only a file whose SHA-256 and signature are right gets its
+// offer of the same content goes on where the last one broke off, in this session or a later one. How
+// much may lie there, and how often a sender may make this end look, is received_folder.h's. Only a file whose SHA-256 and signature are right gets its
 // name, which is made here of the sender's hint (protocol/file_name.h) and never stands for another
 // file.
 //
@@ -24,17 +24,13 @@
 #include "crypto/identity.h"
 #include "proto/peer.pb.h"
 #include "protocol/peer_message.h"
-#include "services/agent/in_progress.h"
 #include "services/agent/part_file.h"
+#include "services/agent/received_folder.h"
 
 namespace blindcart::agent {
 
 class PeerReceiver {
  public:
-  static constexpr size_t kMaxUnfinished = 4;
-  // A file is not taken when less than this would be left on the disk.
-  static constexpr uint64_t kReserveBytes = 64 * 1024 * 1024;
-
   struct Done {
     v1::PeerFileResult result;
     // When a new file came: all is checked, and it lies at `path`.
@@ -46,10 +42,12 @@ class PeerReceiver {
   // Where content of that SHA-256 lies that this sender has sent before; empty when there is none.
   using FindEarlier = std::function<std::string(const std::string& sha256)>;
 
-  // `folder` is made when it is not there. `own_fingerprint` is the receiver's. `under_way` is shared by all receivers of
-  // that folder, so that no two write one part file, and outlives them.
-  PeerReceiver(std::string folder, const crypto::PublicIdentity& sender,
-               std::string own_fingerprint, FindEarlier find_earlier, InProgress& under_way);
+  // What of this sender lies in the folder already.
+  using FindStored = std::function<absl::StatusOr<ReceivedFolder::Stored>()>;
+
+  // `folder` is shared by all receivers, and outlives them. `own_fingerprint` is the receiver's.
+  PeerReceiver(ReceivedFolder& folder, const crypto::PublicIdentity& sender,
+               std::string own_fingerprint, FindEarlier find_earlier, FindStored find_stored);
 
   v1::PeerFileAnswer OnOffer(const v1::PeerFileOffer& offer, uint64_t max_size_bytes);
   // What to answer: how far it has come, or that it cannot go on. Nothing for a piece of a file that
@@ -73,23 +71,26 @@ class PeerReceiver {
 
  private:
   struct Incoming {
-    std::unique_ptr<InProgress::Entry> alone;
+    std::unique_ptr<ReceivedFolder::Place> place;  // None: the content is here already.
     std::string transfer_id;
     protocol::PeerFile file;
-    absl::optional<PartFile> part;  // None: the content is here already.
+    absl::optional<PartFile> part;  // As `place`.
     crypto::Sha256Hasher hasher;
     uint64_t received_bytes = 0;
   };
 
-  std::string PartName(const v1::PeerFileOffer& offer) const;
-  void RemoveOldest(const std::string& keep) const;
+  // Whether what lies at `path` is what is offered.
+  bool IsHere(const std::string& path, const v1::PeerFileOffer& offer);
+  // Makes or goes on with the part file.
+  v1::PeerFileVerdict Begin(const v1::PeerFileOffer& offer, Incoming* incoming);
   v1::PeerFileResult GiveUp(v1::PeerFileVerdict verdict);
 
-  const std::string folder_;
+  ReceivedFolder& folder_;
+  const std::string sender_name_;  // For the folder: hex, of the fingerprint.
   const crypto::PublicIdentity sender_;
   const std::string own_fingerprint_;
   const FindEarlier find_earlier_;
-  InProgress& under_way_;
+  const FindStored find_stored_;
   absl::optional<Incoming> incoming_;
   std::string given_up_id_;  // The last transfer that this end gave up.
 };

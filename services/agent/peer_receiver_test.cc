@@ -2,12 +2,15 @@
 
 #include <stdlib.h>
 
+#include <atomic>
 #include <filesystem>
+#include <fstream>
 #include <string>
 
 #include "crypto/hash.h"
 #include "crypto/testing/test_identity.h"
 #include "gtest/gtest.h"
+#include "protocol/testing/fake_clock.h"
 
 namespace blindcart::agent {
 namespace {
@@ -15,15 +18,21 @@ namespace {
 using protocol::kPeerPieceBytes;
 
 constexpr uint64_t kAnySize = uint64_t{1} << 40;
+constexpr int64_t kAllowanceBytes = 64 * 1024 * 1024;
 
 class PeerReceiverTest : public ::testing::Test {
  protected:
-  PeerReceiverTest() { EXPECT_NE(mkdtemp(folder_.data()), nullptr); }
+  static std::string MakeFolder() {
+    std::string folder = ::testing::TempDir() + "/receiver-XXXXXX";
+    EXPECT_NE(mkdtemp(folder.data()), nullptr);
+    return folder;
+  }
 
   PeerReceiver Make(const std::string& earlier = "") {
     return PeerReceiver(
-        folder_, sender_.public_identity(), own_, [earlier](const std::string&) { return earlier; },
-        under_way_);
+        received_, sender_.public_identity(), own_,
+        [earlier](const std::string&) { return earlier; },
+        [this]() -> absl::StatusOr<ReceivedFolder::Stored> { return stored_; });
   }
   v1::PeerFileOffer Offer(const std::string& content, const std::string& id = "t") {
     v1::PeerFileOffer offer;
@@ -59,8 +68,14 @@ class PeerReceiverTest : public ::testing::Test {
 
   const crypto::Identity& sender_ = crypto::TestIdentity(0);
   const std::string own_ = crypto::TestIdentity(1).public_identity().fingerprint();
-  std::string folder_ = ::testing::TempDir() + "/receiver-XXXXXX";
-  InProgress under_way_;
+  const std::string folder_ = MakeFolder();
+  protocol::FakeClock clock_;
+  std::atomic<uint64_t> free_bytes_{uint64_t{1} << 50};
+  ReceivedFolder::Stored stored_;
+  ReceivedFolder received_{folder_,
+                           {4'000'000, 8'000'000, kAllowanceBytes},
+                           clock_,
+                           [this](const std::string& /*path*/) { return free_bytes_.load(); }};
   const std::string content_ = std::string(kPeerPieceBytes, 'a') + std::string(100, 'b');
 };
 
@@ -159,7 +174,69 @@ TEST_F(PeerReceiverTest, OnlySoManyUnfinishedFilesOfOneSender) {
     ASSERT_EQ(receiver.OnOffer(Offer(content), kAnySize).verdict(), v1::PEER_FILE_VERDICT_ACCEPTED);
     ASSERT_TRUE(receiver.OnPiece(Piece(content, 0)).ok());
   }
-  EXPECT_EQ(FileCount(), PeerReceiver::kMaxUnfinished);
+  EXPECT_EQ(FileCount(), ReceivedFolder::kMaxUnfinished);
+}
+
+TEST_F(PeerReceiverTest, WhatIsOverTheQuotaIsRefusedAndLeavesNothing) {
+  stored_ = {4'000'000 - content_.size() + 1, 1};
+  PeerReceiver receiver = Make();
+  EXPECT_EQ(receiver.OnOffer(Offer(content_), kAnySize).verdict(),
+            v1::PEER_FILE_VERDICT_OVER_QUOTA);
+  EXPECT_EQ(FileCount(), 0u);
+  --stored_.bytes;
+  EXPECT_EQ(receiver.OnOffer(Offer(content_), kAnySize).verdict(), v1::PEER_FILE_VERDICT_ACCEPTED);
+}
+
+TEST_F(PeerReceiverTest, ADiskThatFillsUpStopsAFileWhereItIs) {
+  PeerReceiver receiver = Make();
+  free_bytes_ = ReceivedFolder::kReserveBytes + content_.size() - 1;
+  EXPECT_EQ(receiver.OnOffer(Offer(content_), kAnySize).verdict(), v1::PEER_FILE_VERDICT_NO_SPACE);
+  EXPECT_EQ(FileCount(), 0u);
+  const std::string content(kPeerPieceBytes * 3, 'c');
+  free_bytes_ = ReceivedFolder::kReserveBytes + content.size();
+  ASSERT_EQ(receiver.OnOffer(Offer(content), kAnySize).verdict(), v1::PEER_FILE_VERDICT_ACCEPTED);
+  free_bytes_ = ReceivedFolder::kReserveBytes - 1;  // Somebody else wrote.
+  const auto taken = receiver.OnPiece(Piece(content, 0));
+  ASSERT_TRUE(taken.ok());
+  ASSERT_TRUE(taken->failed.has_value());
+  EXPECT_EQ(taken->failed->verdict(), v1::PEER_FILE_VERDICT_NO_SPACE);
+  EXPECT_FALSE(receiver.progress().has_value());
+}
+
+TEST_F(PeerReceiverTest, FilesAreNotHashedWithoutEnd) {
+  // Sparse, and so large that it may be looked at only a few times.
+  const std::string earlier = folder_ + ".earlier";
+  std::ofstream(earlier).close();
+  const uint64_t size = kAllowanceBytes / 4;
+  std::filesystem::resize_file(earlier, size);
+  v1::PeerFileOffer offer = Offer("");
+  offer.set_size_bytes(size);  // Not its hash: it would have to be sent, and is over the quota.
+  int hashed = 0;
+  PeerReceiver receiver = Make(earlier);
+  v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;
+  while (hashed < 100) {
+    verdict = receiver.OnOffer(offer, kAnySize).verdict();
+    if (verdict != v1::PEER_FILE_VERDICT_OVER_QUOTA) break;
+    ++hashed;
+  }
+  EXPECT_EQ(verdict, v1::PEER_FILE_VERDICT_TOO_OFTEN);
+  EXPECT_LE(hashed, 4);
+  // Neither another session nor another file helps, only time.
+  EXPECT_EQ(Make().OnOffer(Offer(content_), kAnySize).verdict(), v1::PEER_FILE_VERDICT_TOO_OFTEN);
+  clock_.Advance(10'000);
+  EXPECT_EQ(Make().OnOffer(Offer(content_), kAnySize).verdict(), v1::PEER_FILE_VERDICT_ACCEPTED);
+}
+
+TEST_F(PeerReceiverTest, ContentOfAnotherSizeIsNotHashed) {
+  const std::string earlier = folder_ + ".earlier";
+  std::ofstream(earlier).close();
+  std::filesystem::resize_file(earlier, kAllowanceBytes * 2);
+  PeerReceiver receiver = Make(earlier);
+  stored_.bytes = 4'000'000;
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(receiver.OnOffer(Offer(content_), kAnySize).verdict(),
+              v1::PEER_FILE_VERDICT_OVER_QUOTA);
+  }
 }
 
 TEST_F(PeerReceiverTest, TooLargeIsNotWanted) {

@@ -1,5 +1,7 @@
 #include "services/agent/peer_service.h"
 
+#include <algorithm>
+#include <cstddef>
 #include <deque>
 #include <memory>
 #include <mutex>
@@ -16,6 +18,16 @@ namespace blindcart::agent {
 namespace {
 
 constexpr size_t kMaxQueuedNews = 1'024;
+constexpr size_t kDefaultPage = 100;
+constexpr size_t kMaxPage = 1'000;
+
+// Whether some of the oldest were dropped for that.
+template <typename Record>
+bool KeepLatest(size_t limit, std::vector<Record>* records) {
+  if (records->size() <= limit) return false;
+  records->erase(records->begin(), records->end() - static_cast<std::ptrdiff_t>(limit));
+  return true;
+}
 
 // Messages on their way to one caller. Lives until the call is over and nobody writes to it any more.
 template <typename Message>
@@ -108,6 +120,31 @@ std::shared_ptr<StreamWriter<Message>> MakeWriter() {
   return writer;
 }
 
+std::string ReasonOf(v1::PeerFileVerdict verdict) {
+  switch (verdict) {
+    case v1::PEER_FILE_VERDICT_NOT_WANTED:
+      return "files from them, or files that large, are not taken in this session. Take them with: "
+             "blindcart peer accept USER SIZE";
+    case v1::PEER_FILE_VERDICT_NO_SPACE:
+      return "the disk is full, or cannot be written to. Make room";
+    case v1::PEER_FILE_VERDICT_OVER_QUOTA:
+      return "what is kept of files from them, or from all, is full. Move files elsewhere, or "
+             "raise "
+             "received_per_user_bytes or received_total_bytes in agent.textproto";
+    case v1::PEER_FILE_VERDICT_TOO_OFTEN:
+      return "they offer files too often, and have to wait a few minutes";
+    default:
+      return "what came is not what they had offered. It was thrown away";
+  }
+}
+
+void Fill(const std::string& name, uint64_t size_bytes, v1::PeerFileVerdict verdict,
+          v1::PeerRefusedFile* message) {
+  message->set_name(name);
+  message->set_size_bytes(size_bytes);
+  message->set_reason(ReasonOf(verdict));
+}
+
 v1::PeerSessionView ToMessage(const PeerSessions::View& view) {
   v1::PeerSessionView message;
   message.set_number(view.number);
@@ -122,6 +159,10 @@ v1::PeerSessionView ToMessage(const PeerSessions::View& view) {
     message.mutable_incoming_file()->set_received_bytes(view.receiving->received_bytes);
     message.mutable_incoming_file()->set_size_bytes(view.receiving->size_bytes);
   }
+  if (view.refused.has_value()) {
+    Fill(view.refused->name, view.refused->size_bytes, view.refused->verdict,
+         message.mutable_refused_file());
+  }
   return message;
 }
 
@@ -132,6 +173,7 @@ v1::PeerNews ToMessage(const PeerEvent& event) {
   switch (event.kind) {
     case PeerEvent::Kind::kOpened:
       news.set_kind(v1::PEER_NEWS_KIND_OPENED);
+      news.set_first_contact(event.first_contact);
       break;
     case PeerEvent::Kind::kClosed:
       news.set_kind(v1::PEER_NEWS_KIND_CLOSED);
@@ -144,6 +186,10 @@ v1::PeerNews ToMessage(const PeerEvent& event) {
       news.set_kind(v1::PEER_NEWS_KIND_FILE);
       news.set_path(event.text);
       news.set_size_bytes(event.size_bytes);
+      break;
+    case PeerEvent::Kind::kFileRefused:
+      news.set_kind(v1::PEER_NEWS_KIND_FILE_REFUSED);
+      Fill(event.text, event.size_bytes, event.verdict, news.mutable_refused_file());
       break;
   }
   return news;
@@ -189,8 +235,14 @@ grpc::ServerUnaryReactor* PeerApiService::Sessions(grpc::CallbackServerContext* 
                                                    const v1::PeerSessionsRequest* /*request*/,
                                                    v1::PeerSessionsReply* reply) {
   return RunUnaryCall(context, calls_, [this, reply] {
+    const absl::StatusOr<std::vector<std::string>> callers = sessions_.UncheckedCallers();
+    if (!callers.ok()) return callers.status();
     for (const PeerSessions::View& view : sessions_.List()) {
-      *reply->add_sessions() = ToMessage(view);
+      v1::PeerSessionView& session = *reply->add_sessions();
+      session = ToMessage(view);
+      if (std::find(callers->begin(), callers->end(), view.username) != callers->end()) {
+        session.set_first_contact(true);
+      }
     }
     const PeerSessions::Listening listening = sessions_.listening();
     reply->set_listening_on(listening.address);
@@ -257,9 +309,16 @@ grpc::ServerUnaryReactor* PeerApiService::Inbox(grpc::CallbackServerContext* con
                                                 const v1::PeerInboxRequest* request,
                                                 v1::PeerInboxReply* reply) {
   return RunUnaryCall(context, calls_, [this, request, reply] {
-    const absl::StatusOr<std::vector<PeerTextRecord>> texts =
-        sessions_.Texts(request->username(), request->after_number());
+    PeerFilter filter;
+    filter.username = request->username();
+    filter.since_ms = request->since_ms();
+    if (request->before_number() != 0) filter.before_number = request->before_number();
+    const size_t limit =
+        request->limit() == 0 ? kDefaultPage : std::min<size_t>(request->limit(), kMaxPage);
+    filter.limit = static_cast<int64_t>(limit) + 1;  // One more tells that there is more.
+    absl::StatusOr<std::vector<PeerTextRecord>> texts = sessions_.Texts(filter);
     if (!texts.ok()) return texts.status();
+    reply->set_more(KeepLatest(limit, &*texts));
     for (const PeerTextRecord& text : *texts) {
       v1::PeerTextView& view = *reply->add_texts();
       view.set_number(text.number);
@@ -269,8 +328,9 @@ grpc::ServerUnaryReactor* PeerApiService::Inbox(grpc::CallbackServerContext* con
       view.set_text(text.text);
       view.set_at_ms(text.at_ms);
     }
-    const absl::StatusOr<std::vector<PeerFileRecord>> files = sessions_.Files(request->username());
+    absl::StatusOr<std::vector<PeerFileRecord>> files = sessions_.Files(filter);
     if (!files.ok()) return files.status();
+    if (KeepLatest(limit, &*files)) reply->set_more(true);
     for (const PeerFileRecord& file : *files) {
       v1::PeerFileView& view = *reply->add_files();
       view.set_username(file.username);
@@ -281,7 +341,20 @@ grpc::ServerUnaryReactor* PeerApiService::Inbox(grpc::CallbackServerContext* con
       view.set_signature_hex(crypto::HexEncode(file.signature));
       view.set_at_ms(file.at_ms);
     }
+    const absl::StatusOr<std::vector<std::string>> callers = sessions_.UncheckedCallers();
+    if (!callers.ok()) return callers.status();
+    reply->mutable_unchecked_callers()->Assign(callers->begin(), callers->end());
     return absl::OkStatus();
+  });
+}
+
+grpc::ServerUnaryReactor* PeerApiService::Callers(grpc::CallbackServerContext* context,
+                                                  const v1::PeerCallersRequest* /*request*/,
+                                                  v1::PeerCallersReply* reply) {
+  return RunUnaryCall(context, calls_, [this, reply] {
+    const absl::StatusOr<std::vector<std::string>> callers = sessions_.UncheckedCallers();
+    if (callers.ok()) reply->mutable_usernames()->Assign(callers->begin(), callers->end());
+    return callers.status();
   });
 }
 

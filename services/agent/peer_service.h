@@ -47,6 +47,9 @@ class PeerApiService final : public v1::AgentPeer::CallbackService {
   grpc::ServerUnaryReactor* Inbox(grpc::CallbackServerContext* context,
                                   const v1::PeerInboxRequest* request,
                                   v1::PeerInboxReply* reply) override;
+  grpc::ServerUnaryReactor* Callers(grpc::CallbackServerContext* context,
+                                    const v1::PeerCallersRequest* request,
+                                    v1::PeerCallersReply* reply) override;
   grpc::ServerWriteReactor<v1::PeerNews>* Watch(grpc::CallbackServerContext* context,
                                                 const v1::PeerWatchRequest* request) override;
 

@@ -55,6 +55,15 @@ absl::Status VerdictInWords(v1::PeerFileVerdict verdict, uint64_t max_size_bytes
           "the other agent has no room for the file, or cannot write it. Ask them to look, and "
           "send "
           "it again");
+    case v1::PEER_FILE_VERDICT_OVER_QUOTA:
+      return absl::ResourceExhaustedError(
+          "they keep no more files from you, or from anybody, until some are moved away: what they "
+          "allow for is full. Ask them to make room (received_per_user_bytes and "
+          "received_total_bytes in their agent's configuration)");
+    case v1::PEER_FILE_VERDICT_TOO_OFTEN:
+      return absl::ResourceExhaustedError(
+          "files were offered to them too often, and their agent wants a pause. Try again in a few "
+          "minutes");
     default:
       return absl::DataLossError(
           "what arrived is not what was offered: the file changed while it was sent, or was "
@@ -271,6 +280,10 @@ void PeerSession::EndHandshakeIfPending() {
           absl::CancelledError("handshake timeout"));
 }
 
+void PeerSession::EndIfSilent() {
+  if (silent()) Break(absl::UnavailableError("the caller said nothing"));
+}
+
 void PeerSession::CloseIfExpired() {
   std::shared_ptr<Link> link;
   {
@@ -290,6 +303,11 @@ bool PeerSession::ended() const {
   return ended_;
 }
 
+bool PeerSession::silent() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return handshakes_heard_ == 0;
+}
+
 void PeerSession::set_max_file_bytes(uint64_t max_file_bytes) {
   std::lock_guard<std::mutex> lock(mutex_);
   max_file_bytes_ = max_file_bytes;
@@ -303,6 +321,11 @@ uint64_t PeerSession::max_file_bytes() const {
 absl::optional<PeerReceiver::Progress> PeerSession::receiving() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return receiving_;
+}
+
+absl::optional<PeerRefusedFile> PeerSession::refused() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return refused_;
 }
 
 absl::Status PeerSession::EndedLocked() const {
@@ -517,11 +540,13 @@ absl::Status PeerSession::Establish(protocol::SessionKeys keys, protocol::Certif
   if (link == nullptr) return absl::CancelledError("the link is gone");
   Say("both ends' Finished agree: fresh keys stand that nobody else has");
   receiver_.emplace(
-      use_.received_dir, peer.identity, use_.own->public_identity().fingerprint(),
+      *use_.received, peer.identity, use_.own->public_identity().fingerprint(),
       [this, fingerprint = peer.identity.fingerprint()](const std::string& sha256) {
         return use_.host->FindFile(fingerprint, sha256);
       },
-      *use_.receiving);
+      [this, fingerprint = peer.identity.fingerprint()] {
+        return use_.host->FindStored(fingerprint);
+      });
   peer_.emplace(std::move(peer));
   established_at_ms_ = use_.clock->NowUnixMs();
   link->Establish(*std::move(channel));
@@ -542,8 +567,12 @@ absl::Status PeerSession::Send(const v1::PeerMessage& message) {
     link = link_;
   }
   const absl::Status sent = link->Send(message.SerializeAsString());
-  if (!sent.ok()) return absl::UnavailableError("the session broke. Connect again and repeat it");
-  return sent;
+  if (sent.ok()) return sent;
+  // The link says so before its handler hears of it, and who asks ended() next wants to know now.
+  const absl::Status broke =
+      absl::UnavailableError("the session broke. Connect again and repeat it");
+  EndWith(broke, absl::CancelledError("the link does not take messages any more"));
+  return broke;
 }
 
 absl::Status PeerSession::HandleMessage(const std::string& bytes) {
@@ -551,6 +580,11 @@ absl::Status PeerSession::HandleMessage(const std::string& bytes) {
   if (!message.ok()) return message.status();
   switch (message->kind_case()) {
     case v1::PeerMessage::kText: {
+      const absl::Status standing = use_.host->CheckStanding(*this);
+      if (!standing.ok()) {
+        Break(standing);
+        return absl::OkStatus();
+      }
       const absl::Status kept = use_.host->TakeText(*this, message->text());
       v1::PeerMessage reply;
       reply.mutable_text_received()->set_message_id(message->text().message_id());
@@ -599,6 +633,14 @@ absl::Status PeerSession::HandleMessage(const std::string& bytes) {
     case v1::PeerMessage::kFilePiece:
     case v1::PeerMessage::kFileEnd:
     case v1::PeerMessage::kFileStopped: {
+      // Pieces wait hidden until the end, which is asked about.
+      if (message->has_file_offer() || message->has_file_end()) {
+        const absl::Status standing = use_.host->CheckStanding(*this);
+        if (!standing.ok()) {
+          Break(standing);
+          return absl::OkStatus();
+        }
+      }
       const absl::Status handled = HandleFile(*message);
       std::lock_guard<std::mutex> lock(mutex_);
       receiving_ = receiver_->progress();
@@ -620,18 +662,26 @@ absl::Status PeerSession::HandleFile(const v1::PeerMessage& message) {
     Say(absl::StrCat(
         "a file is offered, and ",
         reply.file_answer().verdict() == v1::PEER_FILE_VERDICT_ACCEPTED ? "taken" : "not taken"));
+    NoteVerdict({message.file_offer().name(), message.file_offer().size_bytes(),
+                 reply.file_answer().verdict()});
   } else if (message.has_file_piece()) {
+    const absl::optional<PeerReceiver::Progress> before = receiver_->progress();
     absl::StatusOr<PeerReceiver::Taken> taken = receiver_->OnPiece(message.file_piece());
     if (!taken.ok()) return taken.status();
     if (taken->received.has_value()) *reply.mutable_file_received() = *std::move(taken->received);
-    if (taken->failed.has_value()) *reply.mutable_file_result() = *std::move(taken->failed);
+    if (taken->failed.has_value()) {
+      NoteVerdict({before->name, before->size_bytes, taken->failed->verdict()});
+      *reply.mutable_file_result() = *std::move(taken->failed);
+    }
   } else if (message.has_file_end()) {
+    const absl::optional<PeerReceiver::Progress> before = receiver_->progress();
     absl::StatusOr<absl::optional<PeerReceiver::Done>> done = receiver_->OnEnd(message.file_end());
     if (!done.ok()) return done.status();
     if (!done->has_value()) return absl::OkStatus();
     Say((*done)->result.verdict() == v1::PEER_FILE_VERDICT_ACCEPTED
             ? "the file's SHA-256 and its sender's signature were checked"
             : "the file's SHA-256 or its sender's signature is wrong: it was thrown away");
+    NoteVerdict({before->name, before->size_bytes, (*done)->result.verdict()});
     if ((*done)->file.has_value()) {
       // The file is in its place; a record that could not be written takes nothing from that.
       (void)use_.host->TakeFile(*this, **done);
@@ -642,6 +692,21 @@ absl::Status PeerSession::HandleFile(const v1::PeerMessage& message) {
   }
   if (reply.kind_case() != v1::PeerMessage::KIND_NOT_SET) (void)Send(reply);
   return absl::OkStatus();
+}
+
+void PeerSession::NoteVerdict(const PeerRefusedFile& file) {
+  if (file.verdict == v1::PEER_FILE_VERDICT_BUSY) return;  // The other one is shown.
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (file.verdict == v1::PEER_FILE_VERDICT_ACCEPTED) {
+      refused_.reset();
+      return;
+    }
+    const bool known = refused_.has_value() && refused_->verdict == file.verdict;
+    refused_ = file;
+    if (known) return;
+  }
+  use_.host->FileRefused(*this, file);
 }
 
 absl::Status PeerSession::SendText(const std::string& message_id, const std::string& text) {

@@ -35,12 +35,20 @@
 #include "protocol/clock.h"
 #include "protocol/peer_handshake.h"
 #include "services/agent/peer_receiver.h"
+#include "services/agent/received_folder.h"
 #include "services/common/link.h"
 #include "services/common/worker_pool.h"
 
 namespace blindcart::agent {
 
 class PeerSession;
+
+// A file that the other end wanted to send and that was not taken, or not to its end.
+struct PeerRefusedFile {
+  std::string name;
+  uint64_t size_bytes = 0;
+  v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;
+};
 
 // What a session asks of the agent around it. Called on the executor, except where it says otherwise.
 class PeerHost {
@@ -51,13 +59,20 @@ class PeerHost {
   virtual absl::StatusOr<protocol::CertifiedPeer> Verify(
       const protocol::PeerCertificates& certificates, const std::string& expected_username) = 0;
   // Both ends have proved their keys: pins the other's, or finds that another is pinned, and takes
-  // the session into the table. An error ends it before anything was said.
+  // the session into the table. The other end may count on the session by then and have sent
+  // something; nothing of it has been looked at. An error ends the session with a refusal.
   virtual absl::Status Admit(const std::shared_ptr<PeerSession>& session) = 0;
+  // Whether the other end's key is still the pinned one: the user may have accepted another since.
+  // An error ends the session.
+  virtual absl::Status CheckStanding(const PeerSession& session) = 0;
   // Writes it down; Ok also when it was there before.
   virtual absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) = 0;
   // Where content that this user sent before lies, or nothing.
   virtual std::string FindFile(const std::string& fingerprint, const std::string& sha256) = 0;
+  // What lies in the folder of what that user sent.
+  virtual absl::StatusOr<ReceivedFolder::Stored> FindStored(const std::string& fingerprint) = 0;
   virtual absl::Status TakeFile(const PeerSession& session, const PeerReceiver::Done& done) = 0;
+  virtual void FileRefused(const PeerSession& session, const PeerRefusedFile& file) = 0;
   // Once, on a network thread, for a session that was admitted or not; must not block.
   virtual void OnEnded(PeerSession& session) = 0;
 };
@@ -68,8 +83,7 @@ struct PeerEnvironment {
   const protocol::Clock* clock = nullptr;
   Executor* executor = nullptr;
   PeerHost* host = nullptr;
-  InProgress* receiving = nullptr;
-  std::string received_dir;
+  ReceivedFolder* received = nullptr;
   int64_t handshake_timeout_ms = 20'000;
   int64_t answer_timeout_ms = 30'000;
 };
@@ -117,8 +131,9 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
   // Until the session stands, has failed, or the time for a handshake is up (it is closed then).
   absl::Status AwaitEstablished();
-  // For a timer: ends a handshake that is not over.
+  // For timers: ends a handshake that is not over, and one in which the other end has said nothing.
   void EndHandshakeIfPending();
+  void EndIfSilent();
 
   // Sends a text and waits until the other end has kept it.
   absl::Status SendText(const std::string& message_id, const std::string& text);
@@ -144,10 +159,14 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
 
   bool established() const;
   bool ended() const;
+  // The other end has said nothing yet.
+  bool silent() const;
   void set_max_file_bytes(uint64_t max_file_bytes);
   uint64_t max_file_bytes() const;
   // The file that is coming in.
   absl::optional<PeerReceiver::Progress> receiving() const;
+  // The latest that was not taken, with none taken since.
+  absl::optional<PeerRefusedFile> refused() const;
 
  private:
   class Handler;
@@ -186,6 +205,8 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   absl::Status Establish(protocol::SessionKeys keys, protocol::CertifiedPeer peer);
   absl::Status HandleMessage(const std::string& bytes);
   absl::Status HandleFile(const v1::PeerMessage& message);
+  // Notes how it went with a file, for the user; the host hears of each reason once.
+  void NoteVerdict(const PeerRefusedFile& file);
 
   absl::Status Send(const v1::PeerMessage& message);
   void Refuse();
@@ -233,6 +254,7 @@ class PeerSession : public std::enable_shared_from_this<PeerSession> {
   std::map<std::string, absl::optional<bool>> texts_;  // By id: whether the other end kept it.
   Outgoing* outgoing_ = nullptr;                       // The file that is going out.
   absl::optional<PeerReceiver::Progress> receiving_;
+  absl::optional<PeerRefusedFile> refused_;
 
   absl::optional<PeerReceiver> receiver_;  // Used by one piece of work at a time.
 };

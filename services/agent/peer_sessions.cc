@@ -1,6 +1,7 @@
 #include "services/agent/peer_sessions.h"
 
 #include <filesystem>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -40,14 +41,16 @@ class Doorkeeper : public LinkHandler {
 }  // namespace
 
 PeerSessions::PeerSessions(const Dependencies& dependencies, const Options& options)
-    : use_(dependencies), options_(options), alive_(std::make_shared<Alive>()) {
+    : use_(dependencies),
+      options_(options),
+      received_(use_.received_dir, options_.received, *use_.clock),
+      alive_(std::make_shared<Alive>()) {
   environment_.own = use_.own;
   environment_.random = use_.random;
   environment_.clock = use_.clock;
   environment_.executor = use_.executor;
   environment_.host = this;
-  environment_.receiving = &receiving_;
-  environment_.received_dir = use_.received_dir;
+  environment_.received = &received_;
   environment_.handshake_timeout_ms = options_.handshake_timeout_ms;
   environment_.answer_timeout_ms = options_.answer_timeout_ms;
   alive_->sessions = this;
@@ -70,14 +73,23 @@ absl::StatusOr<PeerSessions::Listening> PeerSessions::Listen(const std::string& 
   if (!own.ok()) return own.status();
   use_.directory->Refresh();
   const absl::StatusOr<std::string> in_use = use_.transport->Listen(
-      address, plain_tcp,
-      [this](std::shared_ptr<Link> link) { return AcceptLink(std::move(link)); });
+      address, plain_tcp, [this](std::shared_ptr<Link> link, const std::string& source) {
+        return AcceptLink(std::move(link), source);
+      });
   if (!in_use.ok()) return in_use.status();
   const std::string& told = announce.empty() ? *in_use : announce;
+  bool shut_down = false;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    listening_ = {*in_use, false, max_file_bytes};
-    announce_ = told;
+    shut_down = shut_down_;
+    if (!shut_down) {
+      listening_ = {*in_use, false, max_file_bytes};
+      announce_ = told;
+    }
+  }
+  if (shut_down) {  // It may have shut the door before it was open.
+    use_.transport->StopListening();
+    return absl::UnavailableError("the agent ends");
   }
   const bool announced = use_.directory->Announce(told);
   std::lock_guard<std::mutex> lock(mutex_);
@@ -102,22 +114,53 @@ PeerSessions::Listening PeerSessions::listening() const {
   return listening_;
 }
 
-std::unique_ptr<LinkHandler> PeerSessions::AcceptLink(std::shared_ptr<Link> link) {
+bool PeerSessions::MakeRoomLocked(const std::string& source,
+                                  std::shared_ptr<PeerSession>* evicted) const {
+  size_t pending = 0;
+  size_t from_source = 0;
+  // Those who came first.
+  std::shared_ptr<PeerSession> silent;
+  std::shared_ptr<PeerSession> silent_from_source;
+  for (const auto& [number, entry] : entries_) {
+    const std::shared_ptr<PeerSession>& session = entry.session;
+    if (entry.admitted || session->initiator() || session->ended()) continue;
+    ++pending;
+    if (silent == nullptr && session->silent()) silent = session;
+    if (source.empty() || entry.source != source) continue;
+    ++from_source;
+    if (silent_from_source == nullptr && session->silent()) silent_from_source = session;
+  }
+  if (from_source >= kMaxPendingPerSource) {
+    *evicted = silent_from_source;
+    return *evicted != nullptr;
+  }
+  if (pending < kMaxPending) return true;
+  *evicted = silent;
+  return *evicted != nullptr;
+}
+
+std::unique_ptr<LinkHandler> PeerSessions::AcceptLink(std::shared_ptr<Link> link,
+                                                      const std::string& source) {
   std::shared_ptr<PeerSession> session;
+  std::shared_ptr<PeerSession> evicted;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    size_t pending = 0;
-    for (const auto& [number, entry] : entries_) pending += entry.admitted ? 0 : 1;
-    if (!shut_down_ && pending < kMaxPending && entries_.size() < kMaxSessions) {
+    if (!shut_down_ && entries_.size() < kMaxSessions && MakeRoomLocked(source, &evicted)) {
       session =
           PeerSession::Accept(environment_, next_number_++, listening_.max_file_bytes, count_);
-      entries_[session->number()].session = session;
+      Entry& entry = entries_[session->number()];
+      entry.session = session;
+      entry.source = source;
     }
   }
+  if (evicted != nullptr) evicted->Break(absl::ResourceExhaustedError("others want the place"));
   if (session == nullptr) {
     link->Close(absl::ResourceExhaustedError("too many sessions"));
     return std::make_unique<Doorkeeper>();
   }
+  use_.scheduler->RunAfter(options_.hello_timeout_ms, [weak = std::weak_ptr<PeerSession>(session)] {
+    if (const auto late = weak.lock()) late->EndIfSilent();
+  });
   use_.scheduler->RunAfter(options_.handshake_timeout_ms,
                            [weak = std::weak_ptr<PeerSession>(session)] {
                              if (const auto late = weak.lock()) late->EndHandshakeIfPending();
@@ -222,13 +265,21 @@ absl::StatusOr<PeerSessions::View> PeerSessions::Connect(const std::string& peer
   return ViewOf(entry->second);
 }
 
-std::shared_ptr<PeerSession> PeerSessions::Find(const std::string& username) const {
-  std::lock_guard<std::mutex> lock(mutex_);
-  for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
-    if (entry->second.admitted && entry->second.session->established() &&
-        entry->second.session->peer().username == username) {
-      return entry->second.session;
+std::shared_ptr<PeerSession> PeerSessions::Find(const std::string& username) {
+  std::vector<std::shared_ptr<PeerSession>> found;  // The newest first.
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (auto entry = entries_.rbegin(); entry != entries_.rend(); ++entry) {
+      if (entry->second.admitted && entry->second.session->established() &&
+          entry->second.session->peer().username == username) {
+        found.push_back(entry->second.session);
+      }
     }
+  }
+  for (const auto& session : found) {
+    const absl::Status standing = CheckStanding(*session);
+    if (standing.ok()) return session;
+    session->Break(standing);
   }
   return nullptr;
 }
@@ -252,6 +303,7 @@ PeerSessions::View PeerSessions::ViewOf(const Entry& entry) const {
   view.established_at_ms = entry.session->established_at_ms();
   view.max_file_bytes = entry.session->max_file_bytes();
   view.receiving = entry.session->receiving();
+  view.refused = entry.session->refused();
   return view;
 }
 
@@ -398,8 +450,8 @@ absl::StatusOr<protocol::CertifiedPeer> PeerSessions::Verify(
 
 absl::Status PeerSessions::Admit(const std::shared_ptr<PeerSession>& session) {
   const protocol::CertifiedPeer& peer = session->peer();
-  const absl::StatusOr<PeerStore::Pinned> pinned =
-      use_.store->Pin(peer.username, peer.identity, use_.clock->NowUnixMs());
+  const absl::StatusOr<PeerStore::Pinned> pinned = use_.store->Pin(
+      peer.username, peer.identity, /*they_called=*/!session->initiator(), use_.clock->NowUnixMs());
   if (!pinned.ok()) return pinned.status();
   if (*pinned == PeerStore::Pinned::kChanged) {
     Say("the identity is not the pinned one: nothing is accepted until the user decides");
@@ -432,9 +484,20 @@ absl::Status PeerSessions::Admit(const std::shared_ptr<PeerSession>& session) {
   PeerEvent event;
   event.kind = PeerEvent::Kind::kOpened;
   event.username = peer.username;
+  event.first_contact = first;
   event.at_ms = use_.clock->NowUnixMs();
   Tell(event);
   return absl::OkStatus();
+}
+
+absl::Status PeerSessions::CheckStanding(const PeerSession& session) {
+  const protocol::CertifiedPeer& peer = session.peer();
+  const absl::StatusOr<PeerContact> contact = use_.store->FindContact(peer.username);
+  if (!contact.ok()) return contact.status();
+  if (contact->fingerprint == peer.identity.fingerprint()) return absl::OkStatus();
+  Say("the key of a session that stands is not the pinned one any more: it ends");
+  return absl::DataLossError(absl::StrCat("the session was under a key of ", peer.username,
+                                          " that is not the pinned one any more. Connect again"));
 }
 
 absl::Status PeerSessions::TakeText(const PeerSession& session, const v1::PeerText& text) {
@@ -462,6 +525,31 @@ std::string PeerSessions::FindFile(const std::string& fingerprint, const std::st
   const absl::StatusOr<absl::optional<PeerFileRecord>> found =
       use_.store->FindFile(fingerprint, sha256);
   return found.ok() && found->has_value() ? (*found)->path : "";
+}
+
+absl::StatusOr<ReceivedFolder::Stored> PeerSessions::FindStored(const std::string& fingerprint) {
+  const absl::StatusOr<std::vector<std::string>> paths = use_.store->FilePaths(fingerprint);
+  if (!paths.ok()) return paths.status();
+  ReceivedFolder::Stored stored;
+  for (const std::string& path : *paths) {
+    std::error_code error;
+    const uintmax_t bytes = std::filesystem::file_size(path, error);
+    if (error) continue;  // The user moved it away.
+    stored.bytes += bytes;
+    ++stored.files;
+  }
+  return stored;
+}
+
+void PeerSessions::FileRefused(const PeerSession& session, const PeerRefusedFile& file) {
+  PeerEvent event;
+  event.kind = PeerEvent::Kind::kFileRefused;
+  event.username = session.peer().username;
+  event.at_ms = use_.clock->NowUnixMs();
+  event.text = file.name;
+  event.size_bytes = file.size_bytes;
+  event.verdict = file.verdict;
+  Tell(event);
 }
 
 absl::Status PeerSessions::TakeFile(const PeerSession& session, const PeerReceiver::Done& done) {
@@ -583,11 +671,12 @@ void PeerSessions::SweepSlowly() {
     if (announce_ == announce) listening_.announced = announced;
   }
   if (refresh && (!announce.empty() || !admitted.empty())) use_.directory->Refresh();
-  // Who was revoked, or whose certificate has run out, is not talked to any longer.
+  // Who was revoked, whose certificate has run out, or whose key is not the pinned one any more, is
+  // not talked to any longer.
   for (const auto& session : admitted) {
-    const absl::StatusOr<protocol::CertifiedPeer> peer =
-        use_.directory->Verify(session->peer_certificates());
-    if (!peer.ok() && !session->ended()) session->Break(peer.status());
+    absl::Status standing = use_.directory->Verify(session->peer_certificates()).status();
+    if (standing.ok()) standing = CheckStanding(*session);
+    if (!standing.ok() && !session->ended()) session->Break(standing);
   }
 }
 

@@ -4,10 +4,14 @@
 //
 // Whom to trust: the broker's authority says which keys are whose; the keys that a user showed first,
 // here or in messages, are pinned, so that a broker who later certifies others under that name is
-// noticed. A session that
-// breaks is opened again for the next text or file, when the user's address is known.
+// noticed. When the user accepts another key, sessions under the old one end: before anything more is
+// sent or kept in them, and within a sweep in any case. A session that breaks is opened again for the
+// next text or file, when the user's address is known.
 //
-// Bounds: kMaxSessions in all, kMaxPerUser of one user (the oldest goes), kMaxPending handshakes.
+// Bounds: kMaxSessions in all, kMaxPerUser of one user (the oldest goes), kMaxPending handshakes that
+// came in, kMaxPendingPerSource of them from one machine. A caller who says nothing is cut off soon,
+// and when the places are taken, the one who has said nothing for the longest makes room: so strangers
+// who only hold the door keep nobody out.
 // Errors: with words for people; DataLoss where somebody is not whom they claim to be.
 // Thread safety: every method may be called from any thread; those that wait never from a network
 // thread.
@@ -36,12 +40,14 @@ namespace blindcart::agent {
 
 // What happens in direct sessions, for who watches.
 struct PeerEvent {
-  enum class Kind { kOpened, kClosed, kText, kFile };
+  enum class Kind { kOpened, kClosed, kText, kFile, kFileRefused };
   Kind kind = Kind::kOpened;
   std::string username;
   int64_t at_ms = 0;
-  std::string text;         // Of a text; of a file its path; of a session that closed, why.
-  uint64_t size_bytes = 0;  // Of a file.
+  std::string text;            // Of a text; of a file its path, of one that was refused its name.
+  uint64_t size_bytes = 0;     // Of a file.
+  bool first_contact = false;  // Of a session that opened: their key was pinned with it.
+  v1::PeerFileVerdict verdict = v1::PEER_FILE_VERDICT_UNSPECIFIED;  // Of a file that was refused.
 };
 
 class PeerSessions : private PeerHost {
@@ -49,6 +55,7 @@ class PeerSessions : private PeerHost {
   static constexpr size_t kMaxSessions = 64;
   static constexpr size_t kMaxPerUser = 4;
   static constexpr size_t kMaxPending = 16;
+  static constexpr size_t kMaxPendingPerSource = 4;
 
   struct Dependencies {
     const crypto::Identity* own = nullptr;
@@ -63,9 +70,11 @@ class PeerSessions : private PeerHost {
   };
   struct Options {
     int64_t handshake_timeout_ms = 20'000;
+    int64_t hello_timeout_ms = 5'000;  // Until a caller's first message.
     int64_t answer_timeout_ms = 30'000;
     int64_t sweep_interval_ms = 5'000;
     int64_t refresh_interval_ms = 10 * 60'000;  // Of the revocation list.
+    ReceivedFolder::Limits received;
   };
   struct Listening {
     std::string address;  // In use; empty when not listening.
@@ -81,6 +90,7 @@ class PeerSessions : private PeerHost {
     int64_t established_at_ms = 0;
     uint64_t max_file_bytes = 0;
     absl::optional<PeerReceiver::Progress> receiving;
+    absl::optional<PeerRefusedFile> refused;
   };
   struct Sent {
     std::string username;
@@ -118,11 +128,14 @@ class PeerSessions : private PeerHost {
   absl::StatusOr<Sent> SendFile(const std::string& username, const std::string& path,
                                 const PeerSession::OnProgress& on_progress);
 
-  absl::StatusOr<std::vector<PeerTextRecord>> Texts(const std::string& username, int64_t after) {
-    return use_.store->Texts(username, after);
+  absl::StatusOr<std::vector<PeerTextRecord>> Texts(const PeerFilter& filter) {
+    return use_.store->Texts(filter);
   }
-  absl::StatusOr<std::vector<PeerFileRecord>> Files(const std::string& username) {
-    return use_.store->Files(username);
+  absl::StatusOr<std::vector<PeerFileRecord>> Files(const PeerFilter& filter) {
+    return use_.store->Files(filter);
+  }
+  absl::StatusOr<std::vector<std::string>> UncheckedCallers() {
+    return use_.store->UncheckedCallers();
   }
 
   // `listener` gets what happens from now on, on any thread; it must not block. Until Unwatch has
@@ -139,23 +152,30 @@ class PeerSessions : private PeerHost {
   absl::StatusOr<protocol::CertifiedPeer> Verify(const protocol::PeerCertificates& certificates,
                                                  const std::string& expected_username) override;
   absl::Status Admit(const std::shared_ptr<PeerSession>& session) override;
+  absl::Status CheckStanding(const PeerSession& session) override;
   absl::Status TakeText(const PeerSession& session, const v1::PeerText& text) override;
   std::string FindFile(const std::string& fingerprint, const std::string& sha256) override;
+  absl::StatusOr<ReceivedFolder::Stored> FindStored(const std::string& fingerprint) override;
   absl::Status TakeFile(const PeerSession& session, const PeerReceiver::Done& done) override;
+  void FileRefused(const PeerSession& session, const PeerRefusedFile& file) override;
   void OnEnded(PeerSession& session) override;
 
   struct Entry {
     std::shared_ptr<PeerSession> session;
+    std::string source;  // Where it comes from; empty: not known, or dialled.
     bool admitted = false;
     bool first_contact = false;
   };
 
-  std::unique_ptr<LinkHandler> AcceptLink(std::shared_ptr<Link> link);
+  std::unique_ptr<LinkHandler> AcceptLink(std::shared_ptr<Link> link, const std::string& source);
+  // Whether a caller from there may come in; `evicted` is who has to go for that, if anybody.
+  bool MakeRoomLocked(const std::string& source, std::shared_ptr<PeerSession>* evicted) const;
   absl::StatusOr<std::shared_ptr<PeerSession>> Dial(const std::string& address, bool plain_tcp,
                                                     const std::string& expected_username,
                                                     uint64_t max_file_bytes);
-  // The newest session of that user that stands.
-  std::shared_ptr<PeerSession> Find(const std::string& username) const;
+  // The newest session of that user that stands, under the key that is pinned; ends those under
+  // another.
+  std::shared_ptr<PeerSession> Find(const std::string& username);
   // That, or a new one to where the user can be found.
   absl::StatusOr<std::shared_ptr<PeerSession>> FindOrConnect(const std::string& username);
   absl::StatusOr<std::shared_ptr<PeerSession>> ConnectTo(const std::string& username,
@@ -171,7 +191,7 @@ class PeerSessions : private PeerHost {
   const Dependencies use_;
   const Options options_;
   PeerEnvironment environment_;
-  InProgress receiving_;
+  ReceivedFolder received_;
   const std::shared_ptr<PeerSessionCount> count_ = std::make_shared<PeerSessionCount>();
 
   mutable std::mutex mutex_;

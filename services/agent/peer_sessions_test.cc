@@ -20,6 +20,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "protocol/peer_message.h"
+#include "services/agent/message_store.h"
 #include "services/common/testing/memory_link.h"
 
 namespace blindcart::agent {
@@ -38,7 +39,7 @@ struct World {
   bool broker_on = true;
 
   // Addresses on which somebody listens.
-  std::map<std::string, PeerTransport::MakeHandler> doors;
+  std::map<std::string, PeerTransport::AcceptHandler> doors;
   std::vector<std::unique_ptr<testing::MemoryLinkPair>> links;
   protocol::RefusalCounters counters;
   int next_port = 1000;
@@ -105,18 +106,24 @@ class Nobody : public LinkHandler {
 
 class FakeTransport : public PeerTransport {
  public:
-  explicit FakeTransport(World& world) : world_(world) {}
+  // `source` is where those who are called see the call come from.
+  explicit FakeTransport(World& world, std::string source = "")
+      : world_(world), source_(std::move(source)) {}
   absl::StatusOr<std::shared_ptr<Link>> Dial(const std::string& address, bool /*plain_tcp*/,
                                              const MakeHandler& make_handler) override {
     std::lock_guard<std::mutex> lock(world_.mutex);
-    MakeHandler door = [](std::shared_ptr<Link> link) { return std::make_unique<Nobody>(link); };
+    AcceptHandler door = [](std::shared_ptr<Link> link, const std::string& /*source*/) {
+      return std::make_unique<Nobody>(link);
+    };
     if (world_.doors.count(address) > 0) door = world_.doors[address];
     // The handler is made on the pair's own thread, which a caller's locals may not outlive.
     std::mutex made_mutex;
     std::condition_variable made_changed;
     bool made = false;
     auto pair = std::make_unique<testing::MemoryLinkPair>(
-        door,
+        [door, source = source_](std::shared_ptr<Link> link) {
+          return door(std::move(link), source);
+        },
         [&](std::shared_ptr<Link> link) {
           std::unique_ptr<LinkHandler> handler = make_handler(std::move(link));
           std::lock_guard<std::mutex> made_lock(made_mutex);
@@ -132,7 +139,7 @@ class FakeTransport : public PeerTransport {
     return end;
   }
   absl::StatusOr<std::string> Listen(const std::string& address, bool /*plain_tcp*/,
-                                     MakeHandler accept) override {
+                                     AcceptHandler accept) override {
     std::lock_guard<std::mutex> lock(world_.mutex);
     address_ = address + std::to_string(world_.next_port++);
     world_.doors[address_] = std::move(accept);
@@ -145,6 +152,7 @@ class FakeTransport : public PeerTransport {
 
  private:
   World& world_;
+  const std::string source_;
   std::string address_;
 };
 
@@ -174,7 +182,13 @@ std::string ReadAll(const std::string& path) {
 // One agent.
 class Party {
  public:
-  Party(World& world, const std::string& username, int identity)
+  static PeerSessions::Options QuickSweeps() {
+    PeerSessions::Options options;
+    options.sweep_interval_ms = 50;
+    return options;
+  }
+  Party(World& world, const std::string& username, int identity,
+        const PeerSessions::Options& options = QuickSweeps())
       : world_(world),
         folder_(Scratch()),
         database_(AgentDatabase::Open(folder_ + "/agent.db").value()),
@@ -191,8 +205,6 @@ class Party {
     use.directory = &directory_;
     use.transport = &transport_;
     use.received_dir = received_dir();
-    PeerSessions::Options options;
-    options.sweep_interval_ms = 50;
     sessions_ = std::make_unique<PeerSessions>(use, options);
     watch_ = sessions_->Watch([this](const PeerEvent& event) {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -212,6 +224,20 @@ class Party {
   FakeDirectory& directory() { return directory_; }
   PeerStore& store() { return store_; }
   std::string received_dir() const { return folder_ + "/received"; }
+  // As the user does who accepts another key of a contact.
+  void AcceptKey(const std::string& username, int identity, bool verified = false) {
+    EXPECT_TRUE(database_
+                    ->Transact([&](storage::SqliteDatabase& database) -> absl::Status {
+                      MessageStore contacts(database);
+                      auto contact = contacts.FindContact(username);
+                      if (!contact.ok() || !contact->has_value()) return contact.status();
+                      (*contact)->identity =
+                          crypto::TestIdentity(identity).public_identity().Serialize();
+                      (*contact)->verified = verified;
+                      return contacts.SaveContact(**contact);
+                    })
+                    .ok());
+  }
 
   // Opens the door and returns where.
   std::string Open(uint64_t max_file_bytes = 0) {
@@ -288,13 +314,13 @@ TEST_F(PeerSessionsTest, TextsGoBothWaysInOneSession) {
   EXPECT_EQ(bob_->List().size(), 1u);
   EXPECT_TRUE(bob_->List()[0].address.empty()) << "she called";
 
-  const auto texts = bob_->Texts("alice", 0);
+  const auto texts = bob_->Texts({"alice"});
   ASSERT_TRUE(texts.ok());
   ASSERT_EQ(texts->size(), 2u);
   EXPECT_FALSE((*texts)[0].outgoing);
   EXPECT_TRUE((*texts)[1].outgoing);
   EXPECT_TRUE((*texts)[1].delivered);
-  EXPECT_EQ((*texts)[0].message_id, (*alice_->Texts("bob", 0))[0].message_id);
+  EXPECT_EQ((*texts)[0].message_id, (*alice_->Texts({"bob"}))[0].message_id);
 }
 
 TEST_F(PeerSessionsTest, ATextThatComesTwiceIsKeptOnce) {
@@ -307,7 +333,7 @@ TEST_F(PeerSessionsTest, ATextThatComesTwiceIsKeptOnce) {
   EXPECT_FALSE(*bob_.store().SaveText(text));
   text.outgoing = true;
   EXPECT_TRUE(*bob_.store().SaveText(text)) << "the other direction has ids of its own";
-  EXPECT_EQ(bob_.store().Texts("", 0)->size(), 2u);
+  EXPECT_EQ(bob_.store().Texts({""})->size(), 2u);
 }
 
 TEST_F(PeerSessionsTest, OldTextsMakeRoom) {
@@ -319,9 +345,53 @@ TEST_F(PeerSessionsTest, OldTextsMakeRoom) {
     text.text = std::to_string(i);
     ASSERT_TRUE(bob_.store().SaveText(text).ok());
   }
-  const auto texts = bob_.store().Texts("alice", 0);
+  const auto texts = bob_.store().Texts({"alice"});
   ASSERT_EQ(texts->size(), static_cast<size_t>(PeerStore::kMaxKept));
   EXPECT_EQ(texts->front().text, "5");
+}
+
+TEST_F(PeerSessionsTest, TheLatestTextsComeInTheirOrder) {
+  PeerTextRecord text;
+  for (int i = 0; i < 10; ++i) {
+    text.username = i % 2 == 0 ? "alice" : "mallory";
+    text.fingerprint = std::string(32, i % 2 == 0 ? 'f' : 'm');
+    text.message_id = std::string(15, 'i') + static_cast<char>('0' + i);
+    text.text = std::to_string(i);
+    text.at_ms = 100 * i;
+    ASSERT_TRUE(*bob_.store().SaveText(text));
+  }
+  const auto texts = [&](const PeerFilter& filter) {
+    const auto found = bob_.store().Texts(filter);
+    EXPECT_TRUE(found.ok());
+    std::vector<std::string> shown;
+    for (const PeerTextRecord& one : *found) shown.push_back(one.text);
+    return shown;
+  };
+  using Shown = std::vector<std::string>;
+  PeerFilter filter;
+  filter.limit = 3;
+  EXPECT_EQ(texts(filter), Shown({"7", "8", "9"}));
+  filter.username = "alice";
+  EXPECT_EQ(texts(filter), Shown({"4", "6", "8"}));
+  filter.since_ms = 600;
+  EXPECT_EQ(texts(filter), Shown({"6", "8"}));
+  filter = PeerFilter();
+  filter.limit = 2;
+  filter.before_number = bob_.store().Texts({})->at(5).number;
+  EXPECT_EQ(texts(filter), Shown({"3", "4"}));
+}
+
+TEST_F(PeerSessionsTest, WhoCallsFirstIsMarkedUntilTheirKeyIsCompared) {
+  bob_.Open();
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  bob_.Await(PeerEvent::Kind::kOpened);
+  EXPECT_EQ(*bob_->UncheckedCallers(), std::vector<std::string>{"alice"});
+  EXPECT_TRUE(alice_->UncheckedCallers()->empty()) << "she called him herself";
+  bob_.AcceptKey("alice", 0, /*verified=*/true);
+  EXPECT_TRUE(bob_->UncheckedCallers()->empty());
+  // Another key, which the user decided on.
+  bob_.AcceptKey("alice", 2);
+  EXPECT_TRUE(bob_->UncheckedCallers()->empty());
 }
 
 TEST_F(PeerSessionsTest, ASessionIsOpenedForAText) {
@@ -416,6 +486,78 @@ TEST_F(PeerSessionsTest, AnotherKeyUnderAKnownNameIsRefusedUntilTheUserDecides) 
             crypto::TestIdentity(1).public_identity().fingerprint());
 }
 
+// Nothing is swept: what is sent or comes in has to notice by itself.
+class UnpinnedTest : public ::testing::Test {
+ protected:
+  static PeerSessions::Options NoSweeps() {
+    PeerSessions::Options options;
+    options.sweep_interval_ms = 3'600'000;
+    return options;
+  }
+  UnpinnedTest() {
+    bob_.Open(64 << 20);
+    EXPECT_TRUE(alice_->Connect("bob", "", false, 64 << 20).ok());
+    bob_.Await(PeerEvent::Kind::kOpened);
+  }
+
+  World world_;
+  Party alice_{world_, "alice", 0, NoSweeps()};
+  Party bob_{world_, "bob", 1, NoSweeps()};
+};
+
+TEST_F(UnpinnedTest, NothingIsSentUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  const absl::Status sent = alice_->SendText("bob", "for the new key only");
+  EXPECT_TRUE(absl::IsDataLoss(sent)) << sent;
+  alice_.Await(PeerEvent::Kind::kClosed);
+  bob_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(absl::IsDataLoss(
+      alice_->SendFile("bob", alice_.WriteFile("new.txt", "new"), nullptr).status()));
+  EXPECT_TRUE(bob_->Texts({""})->empty());
+  EXPECT_TRUE(bob_.ReceivedNames().empty());
+  EXPECT_TRUE(alice_->List().empty());
+}
+
+TEST_F(UnpinnedTest, NoTextIsTakenUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  EXPECT_FALSE(bob_->SendText("alice", "under the old key").ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(alice_->Texts({""})->empty());
+  EXPECT_TRUE(alice_->List().empty());
+}
+
+TEST_F(UnpinnedTest, NoFileIsTakenUnderAKeyThatIsNotPinnedAnyMore) {
+  alice_.AcceptKey("bob", 2);
+  EXPECT_FALSE(bob_->SendFile("alice", bob_.WriteFile("old.txt", "old"), nullptr).ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  EXPECT_TRUE(alice_.ReceivedNames().empty());
+}
+
+TEST_F(UnpinnedTest, AFileUnderWayGetsNoNameWhenTheKeyIsNotPinnedAnyMore) {
+  const std::string path = bob_.WriteFile("film.bin", Content(protocol::kPeerPieceBytes * 30));
+  bool accepted = false;
+  const auto sent = bob_->SendFile("alice", path, [&](const PeerSession::FileProgress& progress) {
+    if (!accepted && progress.sent_bytes >= protocol::kPeerPieceBytes * 5) {
+      accepted = true;
+      alice_.AcceptKey("bob", 2);
+    }
+    return true;
+  });
+  EXPECT_TRUE(accepted);
+  EXPECT_FALSE(sent.ok());
+  alice_.Await(PeerEvent::Kind::kClosed);
+  for (const std::string& name : alice_.ReceivedNames()) EXPECT_EQ(name.front(), '.') << name;
+  EXPECT_TRUE(alice_->Files({""})->empty());
+}
+
+TEST_F(PeerSessionsTest, ASessionEndsBySweepWhenItsKeyIsNotPinnedAnyMore) {
+  bob_.Open();
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  alice_.AcceptKey("bob", 2);
+  alice_.Await(PeerEvent::Kind::kClosed);
+  bob_.Await(PeerEvent::Kind::kClosed);
+}
+
 TEST_F(PeerSessionsTest, NobodyWithoutACertificate) {
   bob_.directory().has_none = true;
   EXPECT_TRUE(absl::IsFailedPrecondition(bob_->Listen("here:", "", false, 0).status()));
@@ -450,7 +592,7 @@ TEST_F(PeerSessionsTest, AFileArrivesWithItsSignature) {
   const std::string received = bob_.Await(PeerEvent::Kind::kFile);
   EXPECT_EQ(received, bob_.received_dir() + "/thesis.pdf");
   EXPECT_TRUE(ReadAll(received) == content);
-  const auto files = bob_->Files("alice");
+  const auto files = bob_->Files({"alice"});
   ASSERT_EQ(files->size(), 1u);
   const PeerFileRecord& file = files->front();
   EXPECT_EQ(file.sha256, crypto::Sha256(content));
@@ -483,6 +625,32 @@ TEST_F(PeerSessionsTest, FilesAreTakenOnlyWhenTheyAreWanted) {
   EXPECT_TRUE(alice_->SendFile("bob", path, nullptr).ok());
   EXPECT_TRUE(alice_->SendText("bob", "the session stood all the while").ok());
   EXPECT_EQ(alice_->List().size(), 1u);
+}
+
+TEST(ReceivedQuotaTest, BothEndsHearThatNoMoreIsKept) {
+  PeerSessions::Options options;
+  options.received = {/*per_sender_bytes=*/2'000, /*total_bytes=*/3'000};
+  World world;
+  Party alice(world, "alice", 0);
+  Party bob(world, "bob", 1, options);
+  bob.Open(1 << 20);
+  ASSERT_TRUE(alice->SendFile("bob", alice.WriteFile("one", Content(1'500)), nullptr).ok());
+  const std::string two = alice.WriteFile("two", Content(1'000));
+  const absl::Status refused = alice->SendFile("bob", two, nullptr).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("received_per_user_bytes"));
+  EXPECT_EQ(bob.Await(PeerEvent::Kind::kFileRefused), "two");
+  const auto sessions = bob->List();
+  ASSERT_EQ(sessions.size(), 1u);
+  ASSERT_TRUE(sessions[0].refused.has_value());
+  EXPECT_EQ(sessions[0].refused->verdict, v1::PEER_FILE_VERDICT_OVER_QUOTA);
+  EXPECT_EQ(bob.ReceivedNames(), std::vector<std::string>{"one"});
+  // What is here already needs no room.
+  EXPECT_TRUE(alice->SendFile("bob", alice.WriteFile("one", Content(1'500)), nullptr).ok());
+  // Bob moves it elsewhere.
+  std::filesystem::remove(bob.received_dir() + "/one");
+  EXPECT_TRUE(alice->SendFile("bob", two, nullptr).ok());
+  EXPECT_FALSE(bob->List().at(0).refused.has_value());
 }
 
 TEST_F(PeerSessionsTest, AFileGoesOnAfterABreak) {
@@ -673,7 +841,144 @@ TEST_F(PeerSessionsTest, WhoeverBreaksTheRulesIsCutOff) {
     EXPECT_TRUE(protocol::IsRefusal(closed_with)) << closed_with;
   }
   EXPECT_TRUE(bob_.ReceivedNames().empty());
-  EXPECT_TRUE(bob_->Texts("", 0)->empty());
+  EXPECT_TRUE(bob_->Texts({""})->empty());
+}
+
+// Somebody at the door who shows a hello at most, and then waits.
+class Stranger {
+ public:
+  Stranger(World& world, const std::string& address, const std::string& source, bool says_hello)
+      : transport_(world, source), closed_(std::make_shared<Closed>()) {
+    const auto link = transport_.Dial(address, false, [&](std::shared_ptr<Link> dialled) {
+      if (says_hello) {
+        NobodysVerifier verifier;
+        protocol::PeerInitiator x(crypto::TestIdentity(2),
+                                  {"signing mallory", "encryption mallory"}, verifier,
+                                  crypto::SystemRandom());
+        dialled->SendHandshake(*x.Start());
+      }
+      return std::make_unique<Waiter>(closed_);
+    });
+    EXPECT_TRUE(link.ok());
+    if (link.ok()) link_ = *link;
+  }
+  // The agent showed its certificates: it has heard the hello.
+  void AwaitAnswer() const {
+    std::unique_lock<std::mutex> lock(closed_->mutex);
+    EXPECT_TRUE(closed_->changed.wait_for(lock, kPatience, [&] { return closed_->answered; }));
+  }
+  void AwaitClosed() const {
+    std::unique_lock<std::mutex> lock(closed_->mutex);
+    EXPECT_TRUE(closed_->changed.wait_for(lock, kPatience, [&] { return closed_->closed; }));
+  }
+  bool closed() const {
+    std::lock_guard<std::mutex> lock(closed_->mutex);
+    return closed_->closed;
+  }
+
+ private:
+  struct Closed {
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool answered = false;
+    bool closed = false;
+  };
+  class NobodysVerifier : public protocol::PeerVerifier {
+   public:
+    absl::StatusOr<protocol::CertifiedPeer> Verify(
+        const protocol::PeerCertificates& /*certificates*/) override {
+      return absl::DataLossError("nobody asks");
+    }
+  };
+  class Waiter : public LinkHandler {
+   public:
+    explicit Waiter(std::shared_ptr<Closed> closed) : closed_(std::move(closed)) {}
+    void OnHandshake(const v1::HandshakeMessage& /*message*/) override {
+      std::lock_guard<std::mutex> lock(closed_->mutex);
+      closed_->answered = true;
+      closed_->changed.notify_all();
+    }
+    void OnMessages(std::vector<std::string> /*messages*/) override {}
+    void OnClosed(const absl::Status& /*status*/) override {
+      std::lock_guard<std::mutex> lock(closed_->mutex);
+      closed_->closed = true;
+      closed_->changed.notify_all();
+    }
+
+   private:
+    const std::shared_ptr<Closed> closed_;
+  };
+
+  FakeTransport transport_;
+  const std::shared_ptr<Closed> closed_;
+  std::shared_ptr<Link> link_;
+};
+
+// Who waits at the door is not cut off by the time that passes.
+class PatientDoorTest : public ::testing::Test {
+ protected:
+  static PeerSessions::Options Patient() {
+    PeerSessions::Options options;
+    options.handshake_timeout_ms = 3'600'000;
+    options.hello_timeout_ms = 3'600'000;
+    return options;
+  }
+  Stranger* Knock(const std::string& source, bool says_hello = false) {
+    strangers_.push_back(std::make_unique<Stranger>(world_, address_, source, says_hello));
+    return strangers_.back().get();
+  }
+
+  World world_;
+  Party alice_{world_, "alice", 0};
+  Party bob_{world_, "bob", 1, Patient()};
+  const std::string address_ = bob_.Open();
+  std::vector<std::unique_ptr<Stranger>> strangers_;
+};
+
+TEST_F(PatientDoorTest, WhoSaysNothingMakesRoom) {
+  for (size_t i = 0; i < PeerSessions::kMaxPending; ++i) Knock("ipv4:192.0.2." + std::to_string(i));
+  for (const auto& stranger : strangers_) EXPECT_FALSE(stranger->closed());
+  ASSERT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+  strangers_[0]->AwaitClosed();
+  for (size_t i = 1; i < strangers_.size(); ++i) EXPECT_FALSE(strangers_[i]->closed()) << i;
+}
+
+TEST_F(PatientDoorTest, OneMachineHasOnlySoManyPlaces) {
+  const std::string source = "ipv4:192.0.2.7";
+  const Stranger* other = Knock("ipv4:192.0.2.8");
+  const Stranger* first = Knock(source);
+  for (size_t i = 0; i < PeerSessions::kMaxPendingPerSource; ++i) {
+    Knock(source, /*says_hello=*/true)->AwaitAnswer();
+  }
+  first->AwaitClosed();
+  EXPECT_FALSE(other->closed());
+  // Nobody of that machine is silent now, so who comes next goes.
+  Knock(source)->AwaitClosed();
+  EXPECT_FALSE(other->closed());
+  for (size_t i = 2; i + 1 < strangers_.size(); ++i) EXPECT_FALSE(strangers_[i]->closed()) << i;
+  EXPECT_TRUE(alice_->Connect("bob", "", false, 0).ok());
+}
+
+TEST(ImpatientDoorTest, WhoSaysNothingIsCutOffSoon) {
+  PeerSessions::Options options;
+  options.handshake_timeout_ms = 3'600'000;
+  options.hello_timeout_ms = 50;
+  World world;
+  Party alice(world, "alice", 0);
+  Party bob(world, "bob", 1, options);
+  const std::string address = bob.Open();
+  ASSERT_TRUE(alice->Connect("bob", "", false, 0).ok());
+  const Stranger stranger(world, address, "", /*says_hello=*/false);
+  stranger.AwaitClosed();
+  EXPECT_TRUE(alice->SendText("bob", "who has said hello may go on").ok());
+}
+
+TEST_F(PeerSessionsTest, NobodyListensWhileTheAgentEnds) {
+  bob_->Shutdown();
+  EXPECT_TRUE(absl::IsUnavailable(bob_->Listen("here:", "", false, 0).status()));
+  EXPECT_EQ(bob_->listening().address, "");
+  std::lock_guard<std::mutex> lock(world_.mutex);
+  EXPECT_TRUE(world_.doors.empty());
 }
 
 }  // namespace

@@ -35,6 +35,8 @@ absl::Status Collect(SqliteStatement& select, Row (*read)(const SqliteStatement&
   }
 }
 
+std::string ReadFirst(const SqliteStatement& row) { return row.ColumnText(0); }
+
 PeerTextRecord ReadText(const SqliteStatement& row) {
   PeerTextRecord text;
   text.number = row.ColumnInt64(0);
@@ -82,7 +84,7 @@ absl::StatusOr<PeerContact> PeerStore::FindContact(absl::string_view username) {
 
 absl::StatusOr<PeerStore::Pinned> PeerStore::Pin(absl::string_view username,
                                                  const crypto::PublicIdentity& identity,
-                                                 int64_t now_ms) {
+                                                 bool they_called, int64_t now_ms) {
   Pinned pinned = Pinned::kBefore;
   const absl::Status status = database_.Transact([&](SqliteDatabase& database) -> absl::Status {
     MessageStore contacts(database);
@@ -90,8 +92,17 @@ absl::StatusOr<PeerStore::Pinned> PeerStore::Pin(absl::string_view username,
     if (!contact.ok()) return contact.status();
     if (!contact->has_value()) {
       pinned = Pinned::kNow;
-      return contacts.SaveContact({std::string(username), identity.Serialize(), /*verified=*/false,
-                                   now_ms, /*offered_identity=*/""});
+      const absl::Status saved =
+          contacts.SaveContact({std::string(username), identity.Serialize(), /*verified=*/false,
+                                now_ms, /*offered_identity=*/""});
+      if (!saved.ok() || !they_called) return saved;
+      return database
+          .Prepare(
+              "INSERT INTO peer_callers (username, identity) VALUES (?, ?) "
+              "ON CONFLICT (username) DO UPDATE SET identity = excluded.identity")
+          .BindText(username)
+          .BindBlob(identity.Serialize())
+          .Run();
     }
     if ((*contact)->identity == identity.Serialize()) return absl::OkStatus();
     pinned = Pinned::kChanged;
@@ -100,6 +111,18 @@ absl::StatusOr<PeerStore::Pinned> PeerStore::Pin(absl::string_view username,
   });
   if (!status.ok()) return status;
   return pinned;
+}
+
+absl::StatusOr<std::vector<std::string>> PeerStore::UncheckedCallers() {
+  std::vector<std::string> usernames;
+  const absl::Status status = database_.Read([&](SqliteDatabase& database) {
+    SqliteStatement select = database.Prepare(
+        "SELECT p.username FROM peer_callers p JOIN contacts c ON c.username = p.username "
+        "AND c.identity = p.identity WHERE c.verified = 0 ORDER BY p.username");
+    return Collect(select, ReadFirst, &usernames);
+  });
+  if (!status.ok()) return status;
+  return usernames;
 }
 
 absl::Status PeerStore::SetAddress(absl::string_view username, absl::string_view address,
@@ -162,14 +185,19 @@ absl::Status PeerStore::MarkDelivered(absl::string_view fingerprint, absl::strin
   });
 }
 
-absl::StatusOr<std::vector<PeerTextRecord>> PeerStore::Texts(absl::string_view username,
-                                                             int64_t after_number) {
+absl::StatusOr<std::vector<PeerTextRecord>> PeerStore::Texts(const PeerFilter& filter) {
   std::vector<PeerTextRecord> texts;
   const absl::Status status = database_.Read([&](SqliteDatabase& database) {
     SqliteStatement select = database.Prepare(
-        "SELECT number, username, fingerprint, message_id, outgoing, delivered, text, at_ms "
-        "FROM peer_texts WHERE number > ? AND (? = '' OR username = ?) ORDER BY number");
-    select.BindInt64(after_number).BindText(username).BindText(username);
+        "SELECT * FROM (SELECT number, username, fingerprint, message_id, outgoing, delivered, "
+        "text, "
+        "at_ms FROM peer_texts WHERE number < ? AND at_ms >= ? AND (? = '' OR username = ?) "
+        "ORDER BY number DESC LIMIT ?) ORDER BY number");
+    select.BindInt64(filter.before_number)
+        .BindInt64(filter.since_ms)
+        .BindText(filter.username)
+        .BindText(filter.username)
+        .BindInt64(filter.limit);
     return Collect(select, ReadText, &texts);
   });
   if (!status.ok()) return status;
@@ -220,13 +248,29 @@ absl::StatusOr<absl::optional<PeerFileRecord>> PeerStore::FindFile(absl::string_
   return absl::optional<PeerFileRecord>(std::move(found.front()));
 }
 
-absl::StatusOr<std::vector<PeerFileRecord>> PeerStore::Files(absl::string_view username) {
+absl::StatusOr<std::vector<std::string>> PeerStore::FilePaths(absl::string_view fingerprint) {
+  std::vector<std::string> paths;
+  const absl::Status status = database_.Read([&](SqliteDatabase& database) {
+    SqliteStatement select =
+        database.Prepare("SELECT DISTINCT path FROM peer_files WHERE fingerprint = ?");
+    select.BindBlob(fingerprint);
+    return Collect(select, ReadFirst, &paths);
+  });
+  if (!status.ok()) return status;
+  return paths;
+}
+
+absl::StatusOr<std::vector<PeerFileRecord>> PeerStore::Files(const PeerFilter& filter) {
   std::vector<PeerFileRecord> files;
   const absl::Status status = database_.Read([&](SqliteDatabase& database) {
     SqliteStatement select = database.Prepare(
-        "SELECT username, fingerprint, name, path, size_bytes, sha256, signature, at_ms "
-        "FROM peer_files WHERE ? = '' OR username = ? ORDER BY number");
-    select.BindText(username).BindText(username);
+        "SELECT username, fingerprint, name, path, size_bytes, sha256, signature, at_ms FROM "
+        "(SELECT * FROM peer_files WHERE at_ms >= ? AND (? = '' OR username = ?) "
+        "ORDER BY number DESC LIMIT ?) ORDER BY number");
+    select.BindInt64(filter.since_ms)
+        .BindText(filter.username)
+        .BindText(filter.username)
+        .BindInt64(filter.limit);
     return Collect(select, ReadFileRow, &files);
   });
   if (!status.ok()) return status;

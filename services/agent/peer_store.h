@@ -9,6 +9,7 @@
 #define BLINDCART_SERVICES_AGENT_PEER_STORE_H_
 
 #include <cstdint>
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,13 @@ struct PeerFileRecord {
   int64_t at_ms = 0;
 };
 
+struct PeerFilter {
+  std::string username;  // Empty: of all.
+  int64_t since_ms = 0;
+  int64_t before_number = std::numeric_limits<int64_t>::max();  // Of texts.
+  int64_t limit = 1'000;
+};
+
 class PeerStore {
  public:
   static constexpr int64_t kMaxKept = 1'000;
@@ -61,24 +69,29 @@ class PeerStore {
   // A user of whom nothing is known has no fingerprint and no address.
   absl::StatusOr<PeerContact> FindContact(absl::string_view username);
   enum class Pinned { kNow, kBefore, kChanged };
-  // Pins the identity of a user who is not known yet. When another is pinned, that stays, and this
-  // one waits for the user's decision (message_store.h, "offered").
+  // Pins the identity of a user who is not known yet; `they_called`: without this user's doing. When
+  // another is pinned, that stays, and this one waits for the user's decision (message_store.h,
+  // "offered").
   absl::StatusOr<Pinned> Pin(absl::string_view username, const crypto::PublicIdentity& identity,
-                             int64_t now_ms);
+                             bool they_called, int64_t now_ms);
+  // Users whose identity is the one that was pinned when they called, and has not been compared since.
+  absl::StatusOr<std::vector<std::string>> UncheckedCallers();
   absl::Status SetAddress(absl::string_view username, absl::string_view address, bool plain_tcp);
 
   // False when that text (same user, same id) is there already.
   absl::StatusOr<bool> SaveText(const PeerTextRecord& text);
   absl::Status MarkDelivered(absl::string_view fingerprint, absl::string_view message_id);
-  // The oldest first, those behind `after_number`; of one user, or of all when it is empty.
-  absl::StatusOr<std::vector<PeerTextRecord>> Texts(absl::string_view username,
-                                                    int64_t after_number);
+  // The latest that fit the filter, the oldest of them first.
+  absl::StatusOr<std::vector<PeerTextRecord>> Texts(const PeerFilter& filter);
 
   absl::Status SaveFile(const PeerFileRecord& file);
   // The latest of that content from that user.
   absl::StatusOr<absl::optional<PeerFileRecord>> FindFile(absl::string_view fingerprint,
                                                           absl::string_view sha256);
-  absl::StatusOr<std::vector<PeerFileRecord>> Files(absl::string_view username);
+  // Where that user's files were put, each path once.
+  absl::StatusOr<std::vector<std::string>> FilePaths(absl::string_view fingerprint);
+  // The same; `before_number` does not matter.
+  absl::StatusOr<std::vector<PeerFileRecord>> Files(const PeerFilter& filter);
 
  private:
   AgentDatabase& database_;

@@ -18,6 +18,9 @@ namespace blindcart::agent {
 class PeerTransport {
  public:
   using MakeHandler = std::function<std::unique_ptr<LinkHandler>(std::shared_ptr<Link> link)>;
+  // `source` is the machine that a link comes from; empty when it is this one, or not known.
+  using AcceptHandler = std::function<std::unique_ptr<LinkHandler>(std::shared_ptr<Link> link,
+                                                                   const std::string& source)>;
 
   virtual ~PeerTransport() = default;
 
@@ -29,7 +32,7 @@ class PeerTransport {
   // Opens the door; one at a time. Returns the address in use, its port filled in. InvalidArgument,
   // FailedPrecondition when it is open, Unavailable when the address cannot be listened on.
   virtual absl::StatusOr<std::string> Listen(const std::string& address, bool plain_tcp,
-                                             MakeHandler accept) = 0;
+                                             AcceptHandler accept) = 0;
   // Shuts it and breaks what came through it. Idempotent.
   virtual void StopListening() = 0;
 };

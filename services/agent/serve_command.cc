@@ -177,8 +177,14 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   const std::shared_ptr<CertificateKeeper> keeper = CertificateKeeper::Start(
       agent.broker(), certificates, *peer->clock, CertificateKeeper::Options());
   CertificatesService certificates_service(certificates, *keeper, *peer->clock, calls);
-  PeerPart peers({&*identity, database->get(), &agent.broker(), &certificates, &scheduler,
-                  paths.received_dir});
+  PeerPart peers({&*identity,
+                  database->get(),
+                  &agent.broker(),
+                  &certificates,
+                  &scheduler,
+                  paths.received_dir,
+                  {static_cast<uint64_t>(config->received_per_user_bytes()),
+                   static_cast<uint64_t>(config->received_total_bytes())}});
 
   const std::string socket = options.socket.empty() ? config->socket() : options.socket;
   ServerRunner::Options server_options;

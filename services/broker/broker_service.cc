@@ -2,8 +2,8 @@
 
 #include <utility>
 
-#include "services/broker/source_throttle.h"
 #include "services/common/grpc_link.h"
+#include "services/common/transport.h"
 
 namespace blindcart::broker {
 

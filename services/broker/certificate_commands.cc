@@ -22,6 +22,7 @@ constexpr mode_t kPublicMode = 0644;
 struct RevokeOptions {
   std::string data_dir;
   std::string username;
+  bool lift = false;
 };
 
 struct ListOptions {
@@ -34,6 +35,7 @@ absl::Status Revoke(const RevokeOptions& options) {
   const absl::StatusOr<OpenedBroker> broker = OpenBroker(options.data_dir);
   if (!broker.ok()) return broker.status();
   int revoked = 0;
+  bool was_blocked = false;
   const absl::Status written =
       broker->store->Write([&](storage::Transaction& transaction) -> absl::Status {
         const absl::StatusOr<storage::Customer> customer =
@@ -42,17 +44,35 @@ absl::Status Revoke(const RevokeOptions& options) {
           return absl::NotFoundError(absl::StrCat("there is no customer ", options.username));
         }
         if (!customer.ok()) return customer.status();
-        const absl::StatusOr<int> done =
-            RevokeAll(transaction, customer->id, protocol::SystemClock().NowUnixMs());
+        const int64_t now_ms = protocol::SystemClock().NowUnixMs();
+        const absl::StatusOr<bool> blocked = transaction.certificates().IsBlocked(customer->id);
+        if (!blocked.ok()) return blocked.status();
+        was_blocked = *blocked;
+        if (was_blocked == options.lift) {
+          const absl::Status decided =
+              transaction.certificates().SetBlocked(customer->id, !options.lift, now_ms);
+          if (!decided.ok()) return decided;
+        }
+        if (options.lift) return absl::OkStatus();
+        const absl::StatusOr<int> done = RevokeAll(transaction, customer->id, now_ms);
         if (done.ok()) revoked = *done;
         return done.status();
       });
   if (!written.ok()) return written;
+  if (options.lift) {
+    std::cout << options.username
+              << (was_blocked
+                      ? " may have new certificates again. What was revoked stays revoked.\n"
+                      : " was not kept from having certificates.\n");
+    return absl::OkStatus();
+  }
   std::cout << "Revoked " << revoked << " certificate(s) of " << options.username << ".\n";
   if (revoked > 0) {
     std::cout << "The broker names them in its revocation list at once while it serves, or "
                  "with: broker crl\n";
   }
+  std::cout << options.username << " gets no new ones until you lift that: broker revoke --lift "
+            << options.username << "\n";
   return absl::OkStatus();
 }
 
@@ -126,10 +146,13 @@ absl::Status WriteList(const ListOptions& options) {
 void AddCertificateCommands(CLI::App& app, Run* run) {
   auto revoke = std::make_shared<RevokeOptions>();
   CLI::App* revoke_command = app.add_subcommand(
-      "revoke", "Revoke all certificates of a customer; also while the broker serves");
+      "revoke",
+      "Revoke all certificates of a customer, who gets no new ones; also while the broker serves");
   AddDataDirFlag(*revoke_command, &revoke->data_dir);
   revoke_command->add_option("username", revoke->username, "The customer")->required();
-  revoke_command->footer("Example:\n  broker revoke alice");
+  revoke_command->add_flag("--lift", revoke->lift,
+                           "Let the customer have new certificates again; revokes nothing");
+  revoke_command->footer("Examples:\n  broker revoke alice\n  broker revoke --lift alice");
   revoke_command->callback([revoke, run] { *run = [revoke] { return Revoke(*revoke); }; });
 
   auto list = std::make_shared<ListOptions>();

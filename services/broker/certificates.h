@@ -3,13 +3,14 @@
 // direct sessions.
 //
 // A request is answered only when its name is that of the login and its keys are the enrolled ones:
-// the login has proved the RSA key, the request's own signature proves the other. A repeated request
-// gets a further pair of certificates, as a renewal does; a customer has at most
-// max_certificates_per_customer that have not expired, revoked ones included, so that nobody can fill
-// the revocation list.
+// the login has proved the RSA key, the request's own signature proves the other. A request that is
+// repeated within the hour gets the same pair, a later one a further pair, as a renewal does; a
+// customer has at most max_certificates_per_customer that have not expired, revoked ones included, and
+// nothing is issued when the revocation list is nearly full, so that nobody can fill it. Whom the
+// operator has revoked gets no new ones until the operator lifts that.
 //
 // Every copy and every revocation is durable before it is answered, and a revocation together with
-// the list that names it. Addresses for direct sessions are in memory only, and gone with the link
+// the list that names it, unless that is too large to be made (revocation.h). Addresses for direct sessions are in memory only, and gone with the link
 // over which they were announced.
 //
 // Thread-safe. Answers come once, on the caller's thread or the commit queue's.
@@ -22,11 +23,13 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "crypto/certificate_authority.h"
+#include "crypto/identity.h"
 #include "crypto/random.h"
 #include "proto/certificate.pb.h"
 #include "protocol/clock.h"
@@ -76,6 +79,11 @@ class Certificates {
 
   absl::Status IssuePair(storage::Transaction& transaction, const storage::Customer& customer,
                          int64_t now_ms, v1::RequestCertificateResult* result);
+  // Whether `live`, in the order of issue, ends with a good pair of that name and these keys that was
+  // issued only just now; then it is the result.
+  bool FindRecentPair(const std::vector<storage::IssuedCertificate>& live,
+                      const std::string& username, const crypto::PublicIdentity& identity,
+                      int64_t now_ms, v1::RequestCertificateResult* result) const;
   absl::Status MakeListIfDue(storage::Transaction& transaction);
   // Runs `job`, which fills its argument in, and answers once that is durable.
   absl::Status Commit(

@@ -1,5 +1,6 @@
 #include "services/broker/certificates.h"
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace {
 using crypto::CertificatePurpose;
 using crypto::CertificateVerdict;
 
-constexpr int64_t kDayMs = 24 * 60 * 60 * 1000;
+constexpr int64_t kHourMs = 60 * 60 * 1000;
+constexpr int64_t kDayMs = 24 * kHourMs;
 
 class CertificatesTest : public BrokerFixture {
  protected:
@@ -52,6 +54,25 @@ class CertificatesTest : public BrokerFixture {
         Request(customer, crypto::MakeCertificationRequest(username, identity).value());
     EXPECT_TRUE(result.has_value());
     return result.has_value() ? result->request() : v1::RequestCertificateResult();
+  }
+  // When a request is no repetition of an earlier one.
+  std::unique_ptr<TestCustomer> LoggedInLater(const std::string& username) {
+    clock_.Advance(2 * kHourMs);
+    return LoggedIn(username);
+  }
+  // As `broker revoke` does beside the broker that serves.
+  void RevokeAsOperator(const std::string& username, bool lift = false) {
+    EXPECT_TRUE(store_
+                    ->Write([&](storage::Transaction& transaction) -> absl::Status {
+                      const auto customer = transaction.customers().FindByUsername(username);
+                      if (!customer.ok()) return customer.status();
+                      const int64_t now_ms = clock_.NowUnixMs();
+                      const absl::Status decided =
+                          transaction.certificates().SetBlocked(customer->id, !lift, now_ms);
+                      if (!decided.ok() || lift) return decided;
+                      return RevokeAll(transaction, customer->id, now_ms).status();
+                    })
+                    .ok());
   }
   static uint32_t Revoke(TestCustomer& customer) {
     v1::CertificateCall call;
@@ -145,10 +166,11 @@ TEST_F(CertificatesTest, AnotherNameOrAnotherKeyIsRefused) {
 }
 
 TEST_F(CertificatesTest, RevocationIsInTheListOnceItIsAnswered) {
-  const auto alice = LoggedIn(kAlice);
-  const auto bob = LoggedIn(kBob);
+  auto alice = LoggedIn(kAlice);
   EXPECT_EQ(Revoke(*alice), 0u);
   const auto first = Request(*alice, kAlice, alice_);
+  alice = LoggedInLater(kAlice);
+  const auto bob = LoggedIn(kBob);
   const auto renewed = Request(*alice, kAlice, alice_);
   const auto bobs = Request(*bob, kBob, bob_);
   const crypto::RevocationList before = List(*bob);
@@ -184,10 +206,15 @@ TEST_F(CertificatesTest, ListSurvivesARestart) {
 
 TEST_F(CertificatesTest, NumberOfCertificatesIsBounded) {
   auto alice = LoggedIn(kAlice);
-  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
-  Revoke(*alice);  // Revoked ones still take their place in the list.
-  for (int i = 0; i < 4; ++i) EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
-  EXPECT_FALSE(Request(*alice, kAlice, alice_).issued());
+  for (int i = 0; i < 8; ++i) {
+    alice = LoggedInLater(kAlice);
+    EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
+    if (i == 3) Revoke(*alice);  // Revoked ones still take their place in the list.
+  }
+  alice = LoggedInLater(kAlice);
+  const auto refused = Request(*alice, kAlice, alice_);
+  EXPECT_FALSE(refused.issued());
+  EXPECT_EQ(refused.refusal(), v1::CERTIFICATE_REFUSAL_TOO_MANY);
   EXPECT_EQ(Copies().size(), 16u);
   clock_.Advance(91 * kDayMs);
   alice = LoggedIn(kAlice);
@@ -199,16 +226,110 @@ TEST_F(CertificatesTest, ListIsRenewedInTimeAndAfterTheOperatorsRevocation) {
   Request(*alice, kAlice, alice_);
   const crypto::RevocationList first = List(*alice);
   EXPECT_EQ(first.next_update(), Now() + absl::Hours(24 * 7));
-  // As `broker revoke` does beside the broker that serves.
-  ASSERT_TRUE(store_
-                  ->Write([&](storage::Transaction& transaction) {
-                    const auto customer = transaction.customers().FindByUsername(kAlice);
-                    return RevokeAll(transaction, customer->id, clock_.NowUnixMs()).status();
-                  })
-                  .ok());
+  RevokeAsOperator(kAlice);
   const crypto::RevocationList second = List(*alice);
   EXPECT_EQ(second.number(), first.number() + 1);
   EXPECT_EQ(second.size(), 2u);
+}
+
+TEST_F(CertificatesTest, ARequestThatIsRepeatedGetsWhatTheFirstGot) {
+  auto alice = LoggedIn(kAlice);
+  const auto first = Request(*alice, kAlice, alice_);
+  for (int i = 0; i < 20; ++i) {
+    const auto again = Request(*alice, kAlice, alice_);
+    EXPECT_EQ(again.SerializeAsString(), first.SerializeAsString());
+  }
+  EXPECT_EQ(Copies().size(), 2u);
+  alice.reset();
+  clock_.Advance(kHourMs - 1'000);
+  alice = LoggedIn(kAlice);
+  EXPECT_EQ(Request(*alice, kAlice, alice_).signing_certificate(), first.signing_certificate());
+  alice = LoggedInLater(kAlice);
+  const auto later = Request(*alice, kAlice, alice_);
+  EXPECT_TRUE(later.issued());
+  EXPECT_NE(later.signing_certificate(), first.signing_certificate());
+  EXPECT_EQ(Copies().size(), 4u);
+  // What is revoked is not handed out again.
+  Revoke(*alice);
+  const auto anew = Request(*alice, kAlice, alice_);
+  EXPECT_TRUE(anew.issued());
+  EXPECT_NE(anew.signing_certificate(), later.signing_certificate());
+}
+
+TEST_F(CertificatesTest, WhomTheOperatorRevokedGetsNoNewOnes) {
+  const auto alice = LoggedIn(kAlice);
+  const auto bob = LoggedIn(kBob);
+  ASSERT_TRUE(Request(*alice, kAlice, alice_).issued());
+  RevokeAsOperator(kAlice);
+  for (int i = 0; i < 2; ++i) {
+    const auto refused = Request(*alice, kAlice, alice_);
+    EXPECT_FALSE(refused.issued());
+    EXPECT_EQ(refused.refusal(), v1::CERTIFICATE_REFUSAL_BLOCKED);
+    EXPECT_EQ(refused.signing_certificate(), "");
+    EXPECT_EQ(Revoke(*alice), 0u) << "nor does her own revocation lift it";
+  }
+  EXPECT_TRUE(Request(*bob, kBob, bob_).issued());
+  RevokeAsOperator(kAlice, /*lift=*/true);
+  EXPECT_TRUE(Request(*alice, kAlice, alice_).issued());
+}
+
+TEST_F(CertificatesTest, RevokedCertificatesAreListedForADayAfterTheirEnd) {
+  auto alice = LoggedIn(kAlice);
+  Request(*alice, kAlice, alice_);
+  Revoke(*alice);
+  alice.reset();
+  clock_.Advance(90 * kDayMs + kHourMs);
+  alice = LoggedIn(kAlice);
+  EXPECT_EQ(List(*alice).size(), 2u);
+  alice.reset();
+  clock_.Advance(4 * kDayMs);
+  alice = LoggedIn(kAlice);
+  EXPECT_EQ(List(*alice).size(), 0u);
+}
+
+TEST_F(CertificatesTest, ARevocationIsKeptThoughTheListIsTooLargeToBeMade) {
+  const auto alice = LoggedIn(kAlice);
+  ASSERT_TRUE(Request(*alice, kAlice, alice_).issued());
+  const crypto::RevocationList before = List(*alice);
+  ASSERT_TRUE(store_
+                  ->Write([&](storage::Transaction& transaction) -> absl::Status {
+                    const auto customer = transaction.customers().FindByUsername(kAlice);
+                    if (!customer.ok()) return customer.status();
+                    storage::IssuedCertificate copy;
+                    copy.customer_id = customer->id;
+                    copy.kind = storage::CertificateKind::kSigning;
+                    copy.der = "a certificate";
+                    copy.issued_at_ms = clock_.NowUnixMs();
+                    copy.expires_at_ms = clock_.NowUnixMs() + kDayMs;
+                    for (size_t i = 0; i < crypto::kMaxRevokedInList; ++i) {
+                      copy.serial = std::string(12, '\x7f') + std::string(4, '\0');
+                      for (size_t byte = 0; byte < 4; ++byte) {
+                        copy.serial[12 + byte] = static_cast<char>(i >> (8 * byte));
+                      }
+                      absl::Status status = transaction.certificates().Insert(copy).status();
+                      if (status.ok()) {
+                        status = transaction.certificates().Revoke(copy.serial, copy.issued_at_ms);
+                      }
+                      if (!status.ok()) return status;
+                    }
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  // Nothing is issued that could not be revoked later.
+  const auto bob = LoggedIn(kBob);
+  const auto refused = Request(*bob, kBob, bob_);
+  EXPECT_FALSE(refused.issued());
+  EXPECT_EQ(refused.refusal(), v1::CERTIFICATE_REFUSAL_LIST_FULL);
+  EXPECT_EQ(Revoke(*alice), 2u);
+  const std::vector<storage::IssuedCertificate> copies = Copies();
+  ASSERT_GE(copies.size(), 2u);
+  for (size_t i : {0, 1}) EXPECT_GT(copies[i].revoked_at_ms, 0);
+  EXPECT_EQ(List(*alice).number(), before.number());
+  // There is room again once they have expired.
+  clock_.Advance(2 * kDayMs + kHourMs);
+  const auto later = LoggedIn(kAlice);
+  EXPECT_EQ(List(*later).size(), 2u);
+  EXPECT_TRUE(Request(*later, kAlice, alice_).issued());
 }
 
 TEST_F(CertificatesTest, ListIsRenewedBeforeItsEnd) {
@@ -266,7 +387,9 @@ TEST_F(CertificatesTest, BrokerWithoutAnAuthorityIssuesNothing) {
   signers_.authority = nullptr;
   Restart();
   const auto alice = LoggedIn(kAlice);
-  EXPECT_FALSE(Request(*alice, kAlice, alice_).issued());
+  const auto refused = Request(*alice, kAlice, alice_);
+  EXPECT_FALSE(refused.issued());
+  EXPECT_EQ(refused.refusal(), v1::CERTIFICATE_REFUSAL_NO_AUTHORITY);
   v1::CertificateCall call;
   call.mutable_revocation_list();
   EXPECT_EQ(Ask(*alice, call)->revocation_list().revocation_list(), "");

@@ -10,6 +10,9 @@ namespace blindcart::broker {
 namespace {
 
 constexpr int64_t kRowsPerRead = 1'024;
+constexpr int64_t kDayMs = 24 * 60 * 60'000;
+// What may be issued for is three quarters of a list: the rest is for revoking what was issued.
+constexpr size_t kIssuingBytes = crypto::kMaxRevocationListBytes / 4 * 3;
 // A list is dated back by so much, for readers whose clocks are behind; less when it is short-lived.
 constexpr int64_t kGraceMs = 5 * 60'000;
 constexpr int64_t kGraceShare = 10;
@@ -48,6 +51,18 @@ absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
   return !parsed.ok() || !parsed->IsSignedBy(authority);
 }
 
+absl::StatusOr<bool> IsRevocationListNearlyFull(storage::Transaction& transaction) {
+  const absl::StatusOr<int64_t> last = transaction.certificates().LastRevocationId();
+  if (!last.ok()) return last.status();
+  const absl::StatusOr<storage::StoredRevocationList> list =
+      transaction.certificates().GetRevocationList();
+  if (!list.ok() && !absl::IsNotFound(list.status())) return list.status();
+  const int64_t since = *last - (list.ok() ? list->last_revocation_id : 0);
+  const size_t bytes = (list.ok() ? list->der.size() : 0) +
+                       static_cast<size_t>(since) * crypto::kRevocationListEntryBytes;
+  return bytes > kIssuingBytes;
+}
+
 absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
     storage::Transaction& transaction, const crypto::CertificateAuthority& authority,
     int64_t now_ms, int64_t lifetime_ms) {
@@ -64,7 +79,7 @@ absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
   int64_t after_id = 0;
   while (true) {
     const absl::StatusOr<std::vector<storage::Revocation>> page =
-        transaction.certificates().ListRevocations(now_ms, after_id, kRowsPerRead);
+        transaction.certificates().ListRevocations(now_ms - kDayMs, after_id, kRowsPerRead);
     if (!page.ok()) return page.status();
     if (page->empty()) break;
     for (const storage::Revocation& revocation : *page) {

@@ -1,6 +1,10 @@
 // Revoking certificates, and the list that says so (docs/certificates.md), inside a transaction of the
 // store: for the broker that serves and for the operator's commands beside it.
 //
+// A list can name kMaxRevokedInList certificates (crypto/certificate.h); a revocation counts for a day
+// after its certificate has expired, for readers whose clocks are behind. Long before a list is full
+// nothing is issued any more, so that there is room to revoke what was.
+//
 // Errors: the store's. Thread-safe.
 #ifndef BLINDCART_SERVICES_BROKER_REVOCATION_H_
 #define BLINDCART_SERVICES_BROKER_REVOCATION_H_
@@ -25,8 +29,12 @@ absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
                                          const crypto::Certificate& authority, int64_t now_ms,
                                          int64_t lifetime_ms);
 
+// Whether the list, with what was revoked since, leaves little room.
+absl::StatusOr<bool> IsRevocationListNearlyFull(storage::Transaction& transaction);
+
 // Signs and stores the next list, which is good for `lifetime_ms`, and returns it. Certificates that
-// have expired are left out.
+// have long expired are left out. ResourceExhausted when more are revoked than a list can name: the
+// revocations stay as they are, and so does the list before.
 absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
     storage::Transaction& transaction, const crypto::CertificateAuthority& authority,
     int64_t now_ms, int64_t lifetime_ms);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "absl/strings/match.h"
 #include "crypto/hash.h"
 #include "services/broker/attempts.h"
 
@@ -41,17 +40,6 @@ void SourceThrottle::EraseLocked(const std::string& key) {
   if (found == entries_.end()) return;
   by_age_.erase(found->second.place);
   entries_.erase(found);
-}
-
-std::string SourceOfPeer(absl::string_view peer) {
-  const bool is_ip = absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:");
-  const size_t port = peer.rfind(':');
-  if (!is_ip || port < 6) return "";
-  const absl::string_view host = peer.substr(0, port);
-  if (absl::StartsWith(host, "ipv4:127.") || host == "ipv6:[::1]" || host == "ipv6:%5B::1%5D") {
-    return "";
-  }
-  return std::string(host);
 }
 
 }  // namespace blindcart::broker

@@ -54,10 +54,6 @@ class SourceThrottle {
   std::list<std::string> by_age_;  // The longest silent first.
 };
 
-// The source of a gRPC peer name ("ipv4:192.0.2.1:4711" -> "ipv4:192.0.2.1"); empty for Unix sockets
-// and loopback.
-std::string SourceOfPeer(absl::string_view peer);
-
 }  // namespace blindcart::broker
 
 #endif  // BLINDCART_SERVICES_BROKER_SOURCE_THROTTLE_H_

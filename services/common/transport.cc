@@ -165,6 +165,17 @@ bool IsLoopbackAddress(absl::string_view address) {
 
 absl::Status CheckTcpAddress(absl::string_view address) { return SplitHostPort(address).status(); }
 
+std::string SourceOfPeer(absl::string_view peer) {
+  const bool is_ip = absl::StartsWith(peer, "ipv4:") || absl::StartsWith(peer, "ipv6:");
+  const size_t port = peer.rfind(':');
+  if (!is_ip || port < 6) return "";
+  const absl::string_view host = peer.substr(0, port);
+  if (absl::StartsWith(host, "ipv4:127.") || host == "ipv6:[::1]" || host == "ipv6:%5B::1%5D") {
+    return "";
+  }
+  return std::string(host);
+}
+
 absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     const std::vector<grpc::Service*>& services, const Options& options) {
   if (options.listen.empty()) {

@@ -40,6 +40,10 @@ bool IsLoopbackAddress(absl::string_view address);
 // Ok for "HOST:PORT" and "[V6]:PORT"; InvalidArgument, in words, for anything else.
 absl::Status CheckTcpAddress(absl::string_view address);
 
+// Where a call comes from, of gRPC's name of its peer ("ipv4:192.0.2.1:4711" -> "ipv4:192.0.2.1");
+// empty for Unix sockets and loopback.
+std::string SourceOfPeer(absl::string_view peer);
+
 // Builds and runs a server. Unix sockets are made for their owner only (mode 0600 in a 0700 folder)
 // and a stale one is replaced; a live one is AlreadyExists.
 class ServerRunner {

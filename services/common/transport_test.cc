@@ -222,6 +222,15 @@ TEST(AddressTest, LoopbackIsRecognised) {
   }
 }
 
+TEST(SourceOfPeerTest, NamesAddressesWithoutPortsAndNothingLocal) {
+  EXPECT_EQ(SourceOfPeer("ipv4:192.0.2.1:4711"), "ipv4:192.0.2.1");
+  EXPECT_EQ(SourceOfPeer("ipv6:%5B2001:db8::1%5D:4711"), "ipv6:%5B2001:db8::1%5D");
+  EXPECT_EQ(SourceOfPeer("ipv4:127.0.0.1:4711"), "");
+  EXPECT_EQ(SourceOfPeer("ipv6:%5B::1%5D:4711"), "");
+  EXPECT_EQ(SourceOfPeer("unix:/run/broker.sock"), "");
+  EXPECT_EQ(SourceOfPeer(""), "");
+}
+
 TEST(AddressTest, BadAddressesAreExplained) {
   EchoService service;
   for (const char* bad : {"nonsense", "host:port", "host:70000", "::1:7443", ""}) {

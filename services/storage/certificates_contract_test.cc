@@ -147,6 +147,26 @@ TEST_P(StoreContractTest, RevocationsHappenOnceAndStay) {
   EXPECT_EQ(all[2].revoked_at_ms, 100);
 }
 
+TEST_P(StoreContractTest, TheLatestDecisionSaysWhoGetsNoCertificates) {
+  const auto blocked = [&](int64_t customer_id) {
+    return Read<bool>(*store_, [&](Certificates& c) { return c.IsBlocked(customer_id); });
+  };
+  const auto set = [&](int64_t customer_id, bool value, int64_t at_ms) {
+    return Write(*store_, [&](Certificates& c) { return c.SetBlocked(customer_id, value, at_ms); });
+  };
+  EXPECT_FALSE(blocked(world_.customer));
+  ASSERT_TRUE(set(world_.customer, true, 100).ok());
+  EXPECT_TRUE(blocked(world_.customer));
+  ASSERT_TRUE(set(world_.customer, true, 200).ok());
+  EXPECT_TRUE(blocked(world_.customer));
+  // The order counts, whatever the clock says.
+  ASSERT_TRUE(set(world_.customer, false, 50).ok());
+  EXPECT_FALSE(blocked(world_.customer));
+  EXPECT_FALSE(set(world_.customer, true, 0).ok());
+  EXPECT_FALSE(set(99, true, 100).ok()) << "nobody";
+  EXPECT_FALSE(blocked(99));
+}
+
 TEST_P(StoreContractTest, RevocationListsOnlyMoveForward) {
   const auto list = [](int64_t number) {
     StoredRevocationList list;

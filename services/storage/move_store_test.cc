@@ -124,6 +124,7 @@ class MoveStoreTest : public ::testing::Test {
       certificate.expires_at_ms = 10;
       run(t.certificates().Insert(certificate).status());
       run(t.certificates().Revoke(certificate.serial, 5));
+      run(t.certificates().SetBlocked(world_.customer, true, 6));
       StoredRevocationList list;
       list.number = 1;
       list.last_revocation_id = 1;
@@ -221,6 +222,7 @@ TEST_F(MoveStoreTest, MovesEverythingAndClosesTheFile) {
                 SizeIs(kMaxPayloadBytes));
     EXPECT_EQ(*t.tokens().HighestSerial(), INT64_MAX);
     EXPECT_EQ(t.certificates().List(0, 10)->front().revoked_at_ms, 5);
+    EXPECT_TRUE(*t.certificates().IsBlocked(world_.customer));
     EXPECT_EQ(t.certificates().GetRevocationList()->der, "list");
     return absl::OkStatus();
   });

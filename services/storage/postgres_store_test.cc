@@ -177,6 +177,8 @@ TEST_F(PostgresStoreTest, ABrokersUserCannotRewriteHistory) {
            "DELETE FROM merchants",
            "UPDATE tokens SET serial = 2",
            "DELETE FROM revocations",
+           "DELETE FROM certificate_blocks",
+           "UPDATE certificate_blocks SET blocked = 0",
            "DELETE FROM certificates",
            "DROP TABLE entries",
            "ALTER TABLE accounts DROP CONSTRAINT accounts_balance_minor_check",

@@ -48,6 +48,9 @@ class SqlCertificates : public Certificates {
                                                           int64_t limit) override;
   absl::StatusOr<int64_t> LastRevocationId() override;
 
+  absl::Status SetBlocked(int64_t customer_id, bool blocked, int64_t decided_at_ms) override;
+  absl::StatusOr<bool> IsBlocked(int64_t customer_id) override;
+
   absl::StatusOr<StoredRevocationList> GetRevocationList() override;
   absl::Status SetRevocationList(const StoredRevocationList& list) override;
 
@@ -129,6 +132,28 @@ absl::StatusOr<int64_t> SqlCertificates<Database>::LastRevocationId() {
   const absl::StatusOr<bool> found = query.Step();
   if (!found.ok()) return found.status();
   return *found ? query.ColumnInt64(0) : 0;
+}
+
+template <typename Database>
+absl::Status SqlCertificates<Database>::SetBlocked(int64_t customer_id, bool blocked,
+                                                   int64_t decided_at_ms) {
+  return database_
+      .Prepare(
+          "INSERT INTO certificate_blocks (customer_id, blocked, decided_at_ms) VALUES (?, ?, ?)")
+      .BindInt64(customer_id)
+      .BindInt64(blocked ? 1 : 0)
+      .BindInt64(decided_at_ms)
+      .Run();
+}
+
+template <typename Database>
+absl::StatusOr<bool> SqlCertificates<Database>::IsBlocked(int64_t customer_id) {
+  auto query = database_.Prepare(
+      "SELECT blocked FROM certificate_blocks WHERE customer_id = ?"
+      " ORDER BY decision_id DESC LIMIT 1");
+  const absl::StatusOr<bool> found = query.BindInt64(customer_id).Step();
+  if (!found.ok()) return found.status();
+  return *found && query.ColumnInt64(0) != 0;
 }
 
 template <typename Database>

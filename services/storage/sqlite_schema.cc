@@ -248,7 +248,23 @@ CREATE TABLE revocation_list (
 ) STRICT;
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst, kMail, kTokens, kEntriesOfAccount, kCertificates};
+// Who gets no new certificates; a customer's latest row counts.
+constexpr char kCertificateBlocks[] = R"sql(
+CREATE TABLE certificate_blocks (
+  decision_id INTEGER PRIMARY KEY,
+  customer_id INTEGER NOT NULL REFERENCES customers (id),
+  blocked INTEGER NOT NULL CHECK (blocked IN (0, 1)),
+  decided_at_ms INTEGER NOT NULL CHECK (decided_at_ms > 0)
+) STRICT;
+CREATE INDEX certificate_blocks_of_customer ON certificate_blocks (customer_id, decision_id);
+CREATE TRIGGER certificate_blocks_fixed BEFORE UPDATE ON certificate_blocks
+  BEGIN SELECT RAISE(ABORT, 'a decision cannot be changed'); END;
+CREATE TRIGGER certificate_blocks_kept BEFORE DELETE ON certificate_blocks
+  BEGIN SELECT RAISE(ABORT, 'a decision cannot be deleted'); END;
+)sql";
+
+constexpr const char* kMigrations[] = {
+    kFirst, kMail, kTokens, kEntriesOfAccount, kCertificates, kCertificateBlocks};
 
 }  // namespace
 

@@ -405,7 +405,7 @@ class Tokens {
   virtual absl::StatusOr<int64_t> HighestSerial() = 0;
 };
 
-// Certificates and revocations are immutable: there is no update and no delete.
+// Certificates, revocations and decisions are immutable: there is no update and no delete.
 class Certificates {
  public:
   virtual ~Certificates() = default;
@@ -425,6 +425,10 @@ class Certificates {
                                                                   int64_t limit) = 0;
   // The highest revocation_id; 0 when nothing was ever revoked.
   virtual absl::StatusOr<int64_t> LastRevocationId() = 0;
+
+  // Whether the customer gets new certificates: as was decided last, kept with all decisions before.
+  virtual absl::Status SetBlocked(int64_t customer_id, bool blocked, int64_t decided_at_ms) = 0;
+  virtual absl::StatusOr<bool> IsBlocked(int64_t customer_id) = 0;
 
   virtual absl::StatusOr<StoredRevocationList> GetRevocationList() = 0;
   // Replaces the one that is there; kFailedPrecondition unless the number is above its.

@@ -59,7 +59,7 @@ class PeerMitmTest : public ::testing::Test {
   // The texts that `user` received, in order.
   static std::vector<std::string> Received(const std::string& user) {
     std::vector<std::string> texts;
-    const json inbox = shopping().Ask(user, {"peer", "inbox"});
+    const json inbox = shopping().Ask(user, {"peer", "inbox", "--limit", "1000"});
     for (const json& text : inbox["texts"]) {
       if (text["outgoing"] == false) texts.push_back(text["text"]);
     }
@@ -75,7 +75,7 @@ class PeerMitmTest : public ::testing::Test {
       const std::string other = user == std::string("alice") ? "bob" : "alice";
       std::vector<std::string> received = Received(user);
       std::vector<std::string> said;
-      const json inbox = shopping().Ask(other, {"peer", "inbox"});
+      const json inbox = shopping().Ask(other, {"peer", "inbox", "--limit", "1000"});
       for (const json& text : inbox["texts"]) {
         if (text["outgoing"] == true) said.push_back(text["text"]);
       }
@@ -294,7 +294,7 @@ TEST_F(PeerMitmTest, NothingIsAcceptedTwiceOrElsewhere) {
   middle().SetHook(nullptr);
   const json sent = shopping().Ask("alice", {"peer", "send-file", "bob", path});
   EXPECT_EQ(sent["done"], true);
-  const json files = shopping().Ask("bob", {"peer", "inbox"})["files"];
+  const json files = shopping().Ask("bob", {"peer", "inbox", "--limit", "1000"})["files"];
   EXPECT_EQ(FileContent(files.back()["path"]), FileContent(path));
   ExpectOnlyWhatWasSaid();
 }

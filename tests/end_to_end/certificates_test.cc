@@ -103,6 +103,7 @@ TEST_F(CertificatesTest, RequestedShownExportedAndJudgedOffline) {
                        (24 * 60 * 60 * 1000);
   EXPECT_EQ(days, 90);
   EXPECT_EQ(Show("alice"), requested);
+  EXPECT_EQ(Serial(Request("alice")), Serial(requested)) << "asked again, the same are good";
 
   const std::string folder = Export("alice");
   const std::string list = folder + "/revocation-list.pem";
@@ -190,6 +191,15 @@ TEST_F(CertificatesTest, OperatorRevokesAndTheAgentLearnsOfIt) {
   });
   EXPECT_GT(std::stoull(Show("bob")["revocation_list_number"].get<std::string>()), number);
   EXPECT_EQ(Serial(Show("bob")), serial);
+  // He gets no new ones, whatever he does himself, until the operator says so.
+  const Answer refused = shopping().Run("bob", {"certificate", "request"});
+  EXPECT_EQ(refused.exit_code, kRefused);
+  EXPECT_THAT(refused.err, HasSubstr("operator"));
+  shopping().Ask("bob", {"certificate", "revoke", "--yes"});
+  EXPECT_EQ(shopping().Run("bob", {"certificate", "request"}).exit_code, kRefused);
+  const auto lifted = market().BrokerCommand({"revoke", "--lift", "bob"});
+  ASSERT_TRUE(lifted.ok());
+  EXPECT_EQ(lifted->exit_code, 0) << lifted->err;
   EXPECT_TRUE(Good(Request("bob")));
 }
 
