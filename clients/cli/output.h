@@ -92,6 +92,8 @@ class Console {
   void PrintPart(absl::string_view text);
   // JSON that is already written.
   void PrintJsonText(absl::string_view json);
+  // Whether all that was printed on standard output until now could be written.
+  bool AllWritten();
 
  private:
   const Options options_;

@@ -1,7 +1,10 @@
 #include "services/agent/bank.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "services/agent/narrator.h"
 
@@ -20,7 +23,14 @@ absl::Status Senseless(absl::string_view what) {
                                           "broker's operator"));
 }
 
-// Ok with the answer's meaning noted; DataLoss for none.
+// Three capital letters (ISO 4217): it goes into tables for spreadsheets as it is.
+bool IsCurrency(absl::string_view text) {
+  return text.size() == kCurrencyBytes && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isupper(static_cast<unsigned char>(c));
+         });
+}
+
+// DataLoss for an answer that is none.
 absl::Status CheckResult(const v1::CashResult& result) {
   switch (result.outcome()) {
     case v1::CASH_OUTCOME_BUSY:
@@ -29,7 +39,7 @@ absl::Status CheckResult(const v1::CashResult& result) {
     case v1::CASH_OUTCOME_INSUFFICIENT_BALANCE:
     case v1::CASH_OUTCOME_NOT_ALLOWED:
     case v1::CASH_OUTCOME_LIMIT:
-      if (result.balance_minor() >= 0 && result.currency().size() == kCurrencyBytes) {
+      if (result.balance_minor() >= 0 && IsCurrency(result.currency())) {
         return absl::OkStatus();
       }
       break;
@@ -75,9 +85,9 @@ absl::StatusOr<Bank::Page> ReadPage(const v1::StatementResult& result, int64_t b
 
 absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   if (amount_minor <= 0) return absl::InvalidArgumentError("the amount must be above zero");
-  const std::unique_ptr<InProgress::Entry> alone =
-      in_progress_.Enter(absl::StrCat(deposit ? "deposit " : "withdraw ", amount_minor));
-  if (alone == nullptr) {
+  const std::string movement = absl::StrCat(deposit ? "deposit " : "withdraw ", amount_minor);
+  const std::unique_ptr<InProgress::Entry> alone = in_progress_.Enter(movement);
+  if (alone == nullptr || IsBeingHandedOver(movement)) {
     return absl::FailedPreconditionError("that is under way already. Wait until it is done");
   }
   // Who cannot ask at all leaves nothing behind that a later request would be taken for.
@@ -86,15 +96,31 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   CashRequest fresh;
   fresh.deposit = deposit;
   fresh.amount_minor = amount_minor;
+  while (true) {
+    absl::StatusOr<Moved> moved = Ask(deposit, amount_minor);
+    if (!moved.ok() || moved->result.outcome() == v1::CASH_OUTCOME_BUSY) return moved;
+    if (moved->result.outcome() == v1::CASH_OUTCOME_DONE) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      handed_over_[movement] = {moved->request.request_id, clock_.NowMonotonicMs() + kHandOverMs};
+      return moved;
+    }
+    const absl::Status forgotten = store_.Forget(moved->request.request_id);
+    if (!forgotten.ok()) return forgotten;
+    // An old request that moved nothing says nothing about now.
+    if (!moved->request.repeated) return moved;
+  }
+}
+
+absl::StatusOr<Bank::Moved> Bank::Ask(bool deposit, int64_t amount_minor) {
   fresh.request_id = random_.Bytes(kRequestIdBytes);
   fresh.begun_at_ms = clock_.NowUnixMs();
   const absl::StatusOr<CashRequest> request = store_.Begin(fresh);
   if (!request.ok()) return request.status();
   Narration().Say("bank", request->repeated
-                              ? "the same request is still without an answer: it is sent again "
-                                "under its old id, so that it counts once"
+                              ? "nobody has seen the answer to the same request yet: it is sent "
+                                "again under its old id, so that it counts once"
                               : "the request and a fresh id for it are kept on disk until its "
-                                "answer is here");
+                                "answer was shown");
 
   v1::CustomerMessage message;
   v1::BankCall& bank = *message.mutable_bank();
@@ -114,10 +140,6 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   const v1::CashResult& result = reply->bank().cash();
   const absl::Status sensible = CheckResult(result);
   if (!sensible.ok()) return sensible;
-  if (result.outcome() != v1::CASH_OUTCOME_BUSY) {
-    const absl::Status answered = store_.Answered(*request);
-    if (!answered.ok()) return answered;
-  }
   Narration().Say("bank", result.outcome() == v1::CASH_OUTCOME_DONE
                               ? "the broker's answer opened: done, and in its books"
                               : "the broker's answer opened: nothing was moved");
@@ -130,11 +152,33 @@ absl::Status Bank::Statement(int64_t since_ms,
   Narration().Say("bank", "the statement asked for, page by page, sealed under S1");
   std::string after;
   Page last;
+bool Bank::IsBeingHandedOver(const std::string& movement) {
+  const int64_t now_ms = clock_.NowMonotonicMs();
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto it = handed_over_.begin(); it != handed_over_.end();) {
+    it = now_ms >= it->second.until_ms ? handed_over_.erase(it) : std::next(it);
+  }
+  return handed_over_.count(movement) > 0;
+}
+
+absl::Status Bank::Acknowledge(absl::string_view request_id) {
+  const absl::Status forgotten = store_.Forget(request_id);
+  if (forgotten.ok()) Abandon(request_id);
+  return forgotten;
+}
+
+void Bank::Abandon(absl::string_view request_id) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto it = handed_over_.begin(); it != handed_over_.end();) {
+    it = it->second.request_id == request_id ? handed_over_.erase(it) : std::next(it);
+  }
+}
+
   while (true) {
     v1::CustomerMessage message;
     v1::StatementCall& call = *message.mutable_bank()->mutable_statement();
     call.set_after_transfer_id(after);
-    call.set_since_ms(after.empty() ? since_ms : 0);
+    call.set_since_ms(begun ? 0 : since_ms);
     const absl::StatusOr<v1::BrokerToCustomer> reply =
         broker_.Call(message, v1::BrokerToCustomer::kBank, OnBreak::kRepeat);
     if (!reply.ok()) return reply.status();

@@ -23,6 +23,12 @@ v1::StatementEntry Entry(int number, int64_t amount_minor) {
   return entry;
 }
 
+// As whoever asked and has seen the answer.
+void Acknowledge(TestWorld& world, const absl::StatusOr<Bank::Moved>& moved) {
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  ASSERT_TRUE(world.agent().bank().Acknowledge(moved->request.request_id).ok());
+}
+
 TEST(BankTest, MovesMoneyBothWays) {
   TestWorld world;
   ASSERT_TRUE(world.Login().ok());
@@ -34,7 +40,8 @@ TEST(BankTest, MovesMoneyBothWays) {
   const auto withdrawn = world.agent().bank().Withdraw(250);
   ASSERT_TRUE(withdrawn.ok()) << withdrawn.status();
   EXPECT_EQ(withdrawn->result.balance_minor(), kBalance + 1'000);
-  // The same again is another one: the first has its answer.
+  // The same again is another one: somebody has the first one's answer.
+  Acknowledge(world, withdrawn);
   EXPECT_EQ(world.agent().bank().Withdraw(250)->result.balance_minor(), kBalance + 750);
   EXPECT_EQ(world.broker.cash_moves, 3);
   EXPECT_EQ(world.agent().bank().Withdraw(kBalance + 751)->result.outcome(),
@@ -75,8 +82,57 @@ TEST(BankTest, TheSameCommandAfterALostAnswerAndARestartCountsOnce) {
   EXPECT_EQ(again->result.outcome(), v1::CASH_OUTCOME_DONE);
   EXPECT_EQ(again->result.balance_minor(), kBalance - 100);
   EXPECT_EQ(world.broker.cash_moves, 3);
+  Acknowledge(world, again);
   EXPECT_FALSE(world.agent().bank().Withdraw(100)->request.repeated);
   EXPECT_EQ(world.broker.cash_moves, 4);
+}
+
+// The agent has the answer, and whoever asked dies before it is told.
+TEST(BankTest, AnAnswerThatNobodySawIsGivenAgainAndCountsOnce) {
+  TestWorld world;
+  ASSERT_TRUE(world.Login().ok());
+  const auto unseen = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(unseen.ok()) << unseen.status();
+  // It may be on its way still.
+  EXPECT_EQ(world.agent().bank().Withdraw(100).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  world.clock.Advance(Bank::kHandOverMs);
+  const auto again = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->request.repeated);
+  EXPECT_EQ(again->result.SerializeAsString(), unseen->result.SerializeAsString());
+  EXPECT_EQ(world.broker.cash_moves, 1);
+
+  // Known to be gone, or the agent dies too.
+  world.agent().bank().Abandon(again->request.request_id);
+  EXPECT_TRUE(world.agent().bank().Withdraw(100)->request.repeated);
+  world.RestartAgent();
+  ASSERT_TRUE(world.Login().ok());
+  const auto last = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(last.ok()) << last.status();
+  EXPECT_TRUE(last->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 1);
+  Acknowledge(world, last);
+  Acknowledge(world, last);
+  EXPECT_FALSE(world.agent().bank().Withdraw(100)->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 2);
+}
+
+TEST(BankTest, ALostRefusalDoesNotStandInTheWayOfALaterRequest) {
+  TestWorld world;
+  ASSERT_TRUE(world.Login().ok());
+  world.broker.reachable = false;
+  world.broker.break_after = {v1::CustomerMessage::kBank};
+  ASSERT_FALSE(world.agent().bank().Withdraw(kBalance + 1).ok());
+  world.broker.reachable = true;
+  const auto deposited = world.agent().bank().Deposit(1);
+  ASSERT_TRUE(deposited.ok()) << deposited.status();
+  // The broker's first answer was that there is not enough. Now there is.
+  const auto withdrawn = world.agent().bank().Withdraw(kBalance + 1);
+  ASSERT_TRUE(withdrawn.ok()) << withdrawn.status();
+  EXPECT_EQ(withdrawn->result.outcome(), v1::CASH_OUTCOME_DONE);
+  EXPECT_FALSE(withdrawn->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 2);
 }
 
 TEST(BankTest, WhoCannotAskLeavesNoRequestBehind) {
@@ -109,6 +165,7 @@ TEST(BankTest, RefusesAnswersThatMakeNoSense) {
       [](v1::CashResult* r) { r->Clear(); },
       [](v1::CashResult* r) { r->set_balance_minor(-1); },
       [](v1::CashResult* r) { r->set_currency("EURO"); },
+      [](v1::CashResult* r) { r->set_currency("=1+"); },
       [](v1::CashResult* r) { r->set_outcome(static_cast<v1::CashOutcome>(77)); },
   };
   for (const auto& lie : lies) {
@@ -198,6 +255,11 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
 
 TEST_F(StatementTest, EndsWhenTheBrokerGoesRoundInCircles) {
   for (int i = 1; i <= 3; ++i) world_.broker.entries.push_back(Entry(i, i));
+      [](v1::StatementResult* r) {
+        r->clear_entries();
+        r->set_more(true);
+        r->set_passed_transfer_id(std::string(16, 'p'));
+      },
   world_.broker.alter = [](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
     if (!call.has_bank()) return;
     v1::StatementResult& result = *answer->mutable_bank()->mutable_statement();
