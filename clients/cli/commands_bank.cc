@@ -102,12 +102,18 @@ class StatementWriter {
   StatementWriter(Console& console, Form form) : console_(console), form_(form) {}
 
   void Add(const v1::StatementPage& page) {
+    // It begins with the balance before its first line, which an empty page may not know yet.
+    if (!begun_ && page.lines().empty()) {
+      empty_ = page;
+      return;
+    }
     if (!begun_) Begin(page);
     for (const v1::StatementLine& line : page.lines()) Add(line, page.currency());
     any_ = any_ || !page.lines().empty();
   }
   // `complete`: all of it came.
   void End(bool complete) {
+    if (!begun_ && complete) Begin(empty_);
     if (form_ == Form::kJson && begun_) {
       console_.PrintPart(absl::StrCat("],\"complete\":", complete ? "true" : "false", "}\n"));
     } else if (form_ == Form::kTable && begun_ && complete && !any_) {
@@ -173,6 +179,7 @@ class StatementWriter {
 
   Console& console_;
   const Form form_;
+  v1::StatementPage empty_;  // The last one before it began.
   bool begun_ = false;
   bool any_ = false;
   bool first_ = true;

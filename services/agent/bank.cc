@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "services/agent/narrator.h"
 
 namespace blindcart::agent {
@@ -60,9 +61,14 @@ bool IsValid(const v1::StatementEntry& entry) {
 
 // `balance_minor` goes on from page to page.
 absl::StatusOr<Bank::Page> ReadPage(const v1::StatementResult& result, int64_t balance_minor) {
+  const bool passed_on = !result.passed_transfer_id().empty();
   if (result.account_number().empty() || result.account_number().size() > kMaxAccountNumberBytes ||
-      result.currency().size() != kCurrencyBytes || balance_minor < 0 ||
-      (result.more() && result.entries().empty())) {
+      !IsCurrency(result.currency()) ||
+      // What says from where to go on, and only when there is more.
+      (result.more() && result.entries().empty() != passed_on) || (!result.more() && passed_on) ||
+      (passed_on && result.passed_transfer_id().size() != kTransferIdBytes) ||
+      __builtin_add_overflow(balance_minor, result.passed_over_minor(), &balance_minor) ||
+      balance_minor < 0) {
     return Senseless("statement");
   }
   Bank::Page page;
@@ -90,12 +96,6 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   if (alone == nullptr || IsBeingHandedOver(movement)) {
     return absl::FailedPreconditionError("that is under way already. Wait until it is done");
   }
-  // Who cannot ask at all leaves nothing behind that a later request would be taken for.
-  const absl::Status connected = broker_.Connection().status();
-  if (!connected.ok()) return connected;
-  CashRequest fresh;
-  fresh.deposit = deposit;
-  fresh.amount_minor = amount_minor;
   while (true) {
     absl::StatusOr<Moved> moved = Ask(deposit, amount_minor);
     if (!moved.ok() || moved->result.outcome() == v1::CASH_OUTCOME_BUSY) return moved;
@@ -112,6 +112,12 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
 }
 
 absl::StatusOr<Bank::Moved> Bank::Ask(bool deposit, int64_t amount_minor) {
+  // Who cannot ask at all leaves nothing behind that a later request would be taken for.
+  const absl::Status connected = broker_.Connection().status();
+  if (!connected.ok()) return connected;
+  CashRequest fresh;
+  fresh.deposit = deposit;
+  fresh.amount_minor = amount_minor;
   fresh.request_id = random_.Bytes(kRequestIdBytes);
   fresh.begun_at_ms = clock_.NowUnixMs();
   const absl::StatusOr<CashRequest> request = store_.Begin(fresh);
@@ -146,12 +152,6 @@ absl::StatusOr<Bank::Moved> Bank::Ask(bool deposit, int64_t amount_minor) {
   return Moved{*request, result};
 }
 
-absl::Status Bank::Statement(int64_t since_ms,
-                             const std::function<bool(const Page& page)>& on_page) {
-  if (since_ms < 0) return absl::InvalidArgumentError("a statement cannot begin before 1970");
-  Narration().Say("bank", "the statement asked for, page by page, sealed under S1");
-  std::string after;
-  Page last;
 bool Bank::IsBeingHandedOver(const std::string& movement) {
   const int64_t now_ms = clock_.NowMonotonicMs();
   std::lock_guard<std::mutex> lock(mutex_);
@@ -174,6 +174,14 @@ void Bank::Abandon(absl::string_view request_id) {
   }
 }
 
+absl::Status Bank::Statement(int64_t since_ms,
+                             const std::function<bool(const Page& page)>& on_page) {
+  if (since_ms < 0) return absl::InvalidArgumentError("a statement cannot begin before 1970");
+  Narration().Say("bank", "the statement asked for, page by page, sealed under S1");
+  std::string after;
+  int64_t balance_minor = 0;
+  bool begun = false;  // Something was shown, so nothing is passed over any more.
+  absl::optional<Page> first;
   while (true) {
     v1::CustomerMessage message;
     v1::StatementCall& call = *message.mutable_bank()->mutable_statement();
@@ -183,20 +191,25 @@ void Bank::Abandon(absl::string_view request_id) {
         broker_.Call(message, v1::BrokerToCustomer::kBank, OnBreak::kRepeat);
     if (!reply.ok()) return reply.status();
     const v1::StatementResult& result = reply->bank().statement();
-    const bool first = after.empty();
-    const int64_t before = first ? result.balance_before_minor() : last.lines.back().balance_minor;
-    absl::StatusOr<Page> page = ReadPage(result, before);
+    absl::StatusOr<Page> page = ReadPage(result, balance_minor);
     if (!page.ok()) return page.status();
-    if ((first && since_ms == 0 && before != 0) ||
-        (!first &&
-         (page->account_number != last.account_number || page->currency != last.currency))) {
+    const bool passed_over =
+        result.passed_over_minor() != 0 || !result.passed_transfer_id().empty();
+    if ((passed_over && call.since_ms() == 0) ||
+        (first.has_value() &&
+         (page->account_number != first->account_number || page->currency != first->currency))) {
       return Senseless("statement");
     }
+    begun = begun || !page->lines.empty();
+    balance_minor =
+        page->lines.empty() ? page->balance_before_minor : page->lines.back().balance_minor;
     if (!on_page(*page)) return absl::CancelledError("nobody wants the statement any more");
     if (!result.more()) break;
-    last = *std::move(page);
-    if (last.lines.back().entry.transfer_id() == after) return Senseless("statement");
-    after = last.lines.back().entry.transfer_id();
+    const std::string& next =
+        page->lines.empty() ? result.passed_transfer_id() : page->lines.back().entry.transfer_id();
+    if (next == after) return Senseless("statement");
+    after = next;
+    if (!first.has_value()) first = *std::move(page);
   }
   Narration().Say("bank", "every page opened, and its balances added up here");
   return absl::OkStatus();

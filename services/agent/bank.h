@@ -68,7 +68,7 @@ class Bank {
   void Abandon(absl::string_view request_id);
 
   // Calls `on_page` for every page in order, at least once; false from it ends the statement as
-  // Cancelled.
+  // Cancelled. While what came before `since_ms` is passed over, pages have no lines.
   absl::Status Statement(int64_t since_ms, const std::function<bool(const Page& page)>& on_page);
 
  private:

@@ -185,6 +185,7 @@ class StatementTest : public ::testing::Test {
     pages_ = 0;
     return world_.agent().bank().Statement(since_ms, [this](const Bank::Page& page) {
       ++pages_;
+      if (lines_.empty()) balance_before_ = page.balance_before_minor;
       lines_.insert(lines_.end(), page.lines.begin(), page.lines.end());
       return true;
     });
@@ -193,6 +194,7 @@ class StatementTest : public ::testing::Test {
   TestWorld world_;
   std::vector<Bank::Line> lines_;
   int pages_ = 0;
+  int64_t balance_before_ = 0;  // The first line.
 };
 
 TEST_F(StatementTest, AddsUpEveryPage) {
@@ -211,6 +213,10 @@ TEST_F(StatementTest, AddsUpEveryPage) {
   ASSERT_TRUE(Read(/*since_ms=*/6).ok());
   ASSERT_EQ(lines_.size(), 5u);
   EXPECT_EQ(lines_.back().balance_minor, balance);
+  EXPECT_EQ(pages_, 4) << "two that passed over two entries each, one with the last of them";
+  ASSERT_TRUE(Read(/*since_ms=*/11).ok());
+  EXPECT_TRUE(lines_.empty());
+  EXPECT_EQ(balance_before_, balance);
 }
 
 TEST_F(StatementTest, GoesOnAfterABrokenLink) {
@@ -230,7 +236,13 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
   const std::vector<void (*)(v1::StatementResult*)> lies = {
       [](v1::StatementResult* r) { r->set_account_number(""); },
       [](v1::StatementResult* r) { r->set_currency(""); },
-      [](v1::StatementResult* r) { r->set_balance_before_minor(1); },
+      // It would be a formula to a spreadsheet, a row of its own in its table, or an escape sequence.
+      [](v1::StatementResult* r) { r->set_currency("=A1"); },
+      [](v1::StatementResult* r) { r->set_currency(",\nx"); },
+      [](v1::StatementResult* r) { r->set_currency("\x1b[J"); },
+      [](v1::StatementResult* r) { r->set_currency("eur"); },
+      [](v1::StatementResult* r) { r->set_passed_over_minor(1); },
+      [](v1::StatementResult* r) { r->set_passed_transfer_id(std::string(16, 'p')); },
       [](v1::StatementResult* r) { r->mutable_entries(0)->set_amount_minor(-1); },
       [](v1::StatementResult* r) { r->mutable_entries(0)->set_amount_minor(0); },
       [](v1::StatementResult* r) {
@@ -243,6 +255,11 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
         r->clear_entries();
         r->set_more(true);
       },
+      [](v1::StatementResult* r) {
+        r->clear_entries();
+        r->set_more(true);
+        r->set_passed_transfer_id(std::string(16, 'p'));
+      },
   };
   for (int i = 1; i <= 3; ++i) world_.broker.entries.push_back(Entry(i, i));
   for (const auto& lie : lies) {
@@ -253,13 +270,29 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
   }
 }
 
+TEST_F(StatementTest, RefusesWhatIsWronglyPassedOver) {
+  const std::vector<void (*)(v1::StatementResult*)> lies = {
+      [](v1::StatementResult* r) { r->set_passed_over_minor(-1); },
+      [](v1::StatementResult* r) { r->set_passed_transfer_id("short"); },
+      [](v1::StatementResult* r) { r->set_more(false); },
+      [](v1::StatementResult* r) { r->clear_passed_transfer_id(); },
+      [](v1::StatementResult* r) { *r->add_entries() = Entry(7, 7); },
+      // Once and again: it does not get on, or beyond what can be counted.
+      [](v1::StatementResult* r) { r->set_passed_transfer_id(std::string(16, 'p')); },
+      [](v1::StatementResult* r) { r->set_passed_over_minor(std::numeric_limits<int64_t>::max()); },
+  };
+  for (int i = 1; i <= 9; ++i) world_.broker.entries.push_back(Entry(i, i));
+  ASSERT_TRUE(Read(/*since_ms=*/9).ok());
+  for (const auto& lie : lies) {
+    world_.broker.alter = [&](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
+      if (call.has_bank()) lie(answer->mutable_bank()->mutable_statement());
+    };
+    EXPECT_EQ(Read(/*since_ms=*/9).code(), absl::StatusCode::kDataLoss);
+  }
+}
+
 TEST_F(StatementTest, EndsWhenTheBrokerGoesRoundInCircles) {
   for (int i = 1; i <= 3; ++i) world_.broker.entries.push_back(Entry(i, i));
-      [](v1::StatementResult* r) {
-        r->clear_entries();
-        r->set_more(true);
-        r->set_passed_transfer_id(std::string(16, 'p'));
-      },
   world_.broker.alter = [](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
     if (!call.has_bank()) return;
     v1::StatementResult& result = *answer->mutable_bank()->mutable_statement();
