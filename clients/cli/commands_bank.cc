@@ -43,6 +43,17 @@ absl::StatusOr<int64_t> ReadAmount(Context& context, const std::string& text) {
       absl::StrCat("'", text, "': ", amount.status().message(), ". Nothing was moved"));
 }
 
+// From now on the same command is another one. Failing changes nothing: then it is still this one.
+void Acknowledge(Context& context, const std::string& request_id_hex) {
+  v1::AcknowledgeMoveRequest request;
+  request.set_request_id_hex(request_id_hex);
+  context
+      .Ask<v1::AgentBank>(&v1::AgentBank::StubInterface::AcknowledgeMove, request,
+                          AgentClient::kLocalTimeoutMs)
+      .status()
+      .IgnoreError();
+}
+
 ExitCode Move(Context& context, Direction direction, const std::string& text) {
   const absl::StatusOr<int64_t> amount = ReadAmount(context, text);
   if (!amount.ok()) return context.Fail(amount.status());
@@ -56,19 +67,22 @@ ExitCode Move(Context& context, Direction direction, const std::string& text) {
   if (context.json()) context.console().PrintJson(*reply, /*one_line=*/true);
   const ExitCode code = ExitCodeOf(reply->outcome());
   if (code != ExitCode::kOk) return context.Refuse(code, WhyNotMoved(*reply));
-  if (context.json()) return code;
-  Table table = Table::Details();
-  table.AddRow({deposit ? "Deposited" : "Withdrawn",
-                {FormatMoney(reply->amount_minor(), reply->currency()), Style::kGood}});
-  table.AddRow({"Balance", {FormatMoney(reply->balance_minor(), reply->currency()), Style::kBold}});
-  context.console().Print(table);
-  if (reply->repeated()) {
+  if (!context.json()) {
+    Table table = Table::Details();
+    table.AddRow({deposit ? "Deposited" : "Withdrawn",
+                  {FormatMoney(reply->amount_minor(), reply->currency()), Style::kGood}});
+    table.AddRow(
+        {"Balance", {FormatMoney(reply->balance_minor(), reply->currency()), Style::kBold}});
+    context.console().Print(table);
+  }
+  if (reply->repeated() && !context.json()) {
     context.console().Print(absl::StrCat("\nThis is the ", deposit ? "deposit" : "withdrawal",
                                          " begun at ", FormatTime(reply->begun_at_ms()),
                                          ", whose answer had been lost: it counts once, and the "
                                          "balance is that of then. For another "
                                          "one, run the command again."));
   }
+  if (context.console().AllWritten()) Acknowledge(context, reply->request_id_hex());
   return code;
 }
 
@@ -88,12 +102,18 @@ class StatementWriter {
   StatementWriter(Console& console, Form form) : console_(console), form_(form) {}
 
   void Add(const v1::StatementPage& page) {
+    // It begins with the balance before its first line, which an empty page may not know yet.
+    if (!begun_ && page.lines().empty()) {
+      empty_ = page;
+      return;
+    }
     if (!begun_) Begin(page);
     for (const v1::StatementLine& line : page.lines()) Add(line, page.currency());
     any_ = any_ || !page.lines().empty();
   }
   // `complete`: all of it came.
   void End(bool complete) {
+    if (!begun_ && complete) Begin(empty_);
     if (form_ == Form::kJson && begun_) {
       console_.PrintPart(absl::StrCat("],\"complete\":", complete ? "true" : "false", "}\n"));
     } else if (form_ == Form::kTable && begun_ && complete && !any_) {
@@ -159,6 +179,7 @@ class StatementWriter {
 
   Console& console_;
   const Form form_;
+  v1::StatementPage empty_;  // The last one before it began.
   bool begun_ = false;
   bool any_ = false;
   bool first_ = true;
@@ -247,7 +268,12 @@ ExitCode Teller(Context& context, const TellerArguments& arguments) {
     if (Means(word, "CHECK") && rest.empty()) {
       code = Check(context);
     } else if (withdraw || Means(word, "DEPOSIT")) {
-      if (rest.empty() && !ReadLine(context, "Amount: ", &rest)) break;
+      if (rest.empty() && !ReadLine(context, "Amount: ", &rest)) {
+        code = context.Fail(ExitCode::kUsage,
+                            absl::InvalidArgumentError("no amount was given. Nothing was moved"));
+        if (first_failure == ExitCode::kOk) first_failure = code;
+        break;
+      }
       code = Move(context, withdraw ? Direction::kWithdraw : Direction::kDeposit, rest);
     } else {
       code =

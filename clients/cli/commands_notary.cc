@@ -67,7 +67,8 @@ absl::Status CannotRead(const std::string& path, int error) {
 
 // The file's SHA-256, read once in pieces, with a bar on standard error.
 absl::StatusOr<std::string> HashFile(Context& context, const std::string& path) {
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A pipe that nobody writes to would hold up open(2) before it is known to be no file.
+  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return CannotRead(path, errno);
   struct stat before;
   if (fstat(file.get(), &before) != 0) return CannotRead(path, errno);
@@ -80,7 +81,8 @@ absl::StatusOr<std::string> HashFile(Context& context, const std::string& path) 
   crypto::Sha256Hasher hasher;
   std::vector<char> piece(kPieceBytes);
   uint64_t done = 0;
-  for (;;) {
+  // One that grows is given up as soon as that shows: a writer could keep ahead for ever.
+  while (done <= size) {
     if (!context.json()) {
       console.WriteRaw(bar.Update(done, size, protocol::SystemClock().NowMonotonicMs()));
     }
@@ -126,6 +128,16 @@ void AddTimeStamp(const v1::TimeStamp& stamp, Style style, Table* table) {
   table->AddRow({"Signed by", stamp.authority()});
 }
 
+// Whether writing `out` would take away the document itself.
+bool IsTheDocument(const std::string& out, const std::string& document) {
+  struct stat there;
+  if (lstat(out.c_str(), &there) != 0) return false;
+  struct stat info;
+  const auto same = [&] { return info.st_dev == there.st_dev && info.st_ino == there.st_ino; };
+  return (stat(document.c_str(), &info) == 0 && same()) ||
+         (lstat(document.c_str(), &info) == 0 && same());
+}
+
 // Why there is no time stamp.
 ExitCode RefuseOutcome(Context& context, v1::NotaryOutcome outcome, int64_t retry_after_ms) {
   switch (outcome) {
@@ -150,6 +162,13 @@ ExitCode RefuseOutcome(Context& context, v1::NotaryOutcome outcome, int64_t retr
 ExitCode Notarize(Context& context, const NotarizeArguments& arguments) {
   const std::string out =
       arguments.out.empty() ? absl::StrCat(arguments.file, kSuffix) : arguments.out;
+  if (IsTheDocument(out, arguments.file)) {
+    return context.Fail(ExitCode::kUsage,
+                        absl::InvalidArgumentError(absl::StrCat(
+                            out,
+                            " is the document itself and was kept. Choose another name with "
+                            "--out")));
+  }
   // Asked before the work; the file is not replaced without --force afterwards either.
   struct stat info;
   if (!arguments.force && lstat(out.c_str(), &info) == 0) {
@@ -185,7 +204,16 @@ ExitCode Notarize(Context& context, const NotarizeArguments& arguments) {
 
 // The CA certificate to believe: of the card, the file, or the agent.
 absl::StatusOr<std::string> AuthorityOf(Context& context, const VerifyArguments& arguments) {
-  if (!arguments.ca.empty()) return ReadFile(arguments.ca);
+  if (!arguments.ca.empty()) {
+    absl::StatusOr<std::string> pem = ReadFile(arguments.ca);
+    if (pem.ok() && !crypto::CertificateEndMs(*pem).ok()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat(arguments.ca,
+                       " holds no certificate in PEM, so nothing could be verified. "
+                       "Give that of the broker's authority"));
+    }
+    return pem;
+  }
   if (!arguments.card.empty()) {
     const absl::StatusOr<LoadedBrokerCard> card = LoadBrokerCard(arguments.card);
     if (!card.ok()) return card.status();
@@ -203,14 +231,22 @@ absl::StatusOr<std::string> AuthorityOf(Context& context, const VerifyArguments&
   return std::move(*reply->mutable_ca_certificate_pem());
 }
 
+// DataLoss for a file that is too large to be a time stamp.
+absl::StatusOr<std::string> ReadTimeStampFile(const std::string& path) {
+  absl::StatusOr<std::string> response = ReadFile(path, crypto::kMaxTimeStampResponseBytes);
+  if (!absl::IsInvalidArgument(response.status())) return response;
+  return absl::DataLossError(
+      absl::StrCat(path, " is larger than a time stamp can be. It proves nothing about any file"));
+}
+
+ExitCode FailToRead(Context& context, const absl::Status& status) {
+  return context.Fail(absl::IsDataLoss(status) ? ExitCode::kVerification : ExitCode::kFailure,
+                      status);
+}
+
 ExitCode Verify(Context& context, const VerifyArguments& arguments) {
-  const absl::StatusOr<std::string> response =
-      ReadFile(arguments.time_stamp, crypto::kMaxTimeStampResponseBytes);
-  // Too large a file is no time stamp either.
-  if (absl::IsInvalidArgument(response.status())) {
-    return context.Fail(ExitCode::kVerification, response.status());
-  }
-  if (!response.ok()) return context.Fail(ExitCode::kFailure, response.status());
+  const absl::StatusOr<std::string> response = ReadTimeStampFile(arguments.time_stamp);
+  if (!response.ok()) return FailToRead(context, response.status());
   const absl::StatusOr<std::string> authority = AuthorityOf(context, arguments);
   if (!authority.ok()) {
     const bool from_agent = arguments.card.empty() && arguments.ca.empty();
@@ -240,11 +276,16 @@ ExitCode Verify(Context& context, const VerifyArguments& arguments) {
 }
 
 ExitCode Show(Context& context, const ShowArguments& arguments) {
-  const absl::StatusOr<std::string> response =
-      ReadFile(arguments.time_stamp, crypto::kMaxTimeStampResponseBytes);
-  if (!response.ok()) return context.Fail(ExitCode::kFailure, response.status());
+  const absl::StatusOr<std::string> response = ReadTimeStampFile(arguments.time_stamp);
+  if (!response.ok()) return FailToRead(context, response.status());
   const absl::StatusOr<crypto::TimeStamp> stamp = crypto::ReadTimeStamp(*response);
-  if (!stamp.ok()) return context.Fail(ExitCode::kVerification, stamp.status());
+  if (!stamp.ok()) {
+    return context.Fail(
+        ExitCode::kVerification,
+        absl::Status(stamp.status().code(),
+                     absl::StrCat(arguments.time_stamp, ": ", stamp.status().message(),
+                                  ". Give the file that blindcart notarize wrote")));
+  }
   const v1::TimeStamp message = ToMessage(*stamp);
   if (context.json()) {
     context.console().PrintJson(message);
@@ -321,7 +362,9 @@ void AddNotaryCommands(CLI::App& app, Action& chosen) {
       "  blindcart notary verify will.pdf will.pdf.tsr\n"
       "  blindcart notary verify will.pdf will.pdf.tsr --card broker.card\n"
       "  blindcart notary verify will.pdf will.pdf.tsr --ca ca.pem\n"
-      "Without --card or --ca the local agent says whose time stamps it believes.\n"
+      "Without --card or --ca the local agent says whose time stamps it believes. Take the card "
+      "from\n"
+      "the broker's operator, not from whoever gave you the file: they could have made up both.\n"
       "The same with other tools:\n"
       "  openssl ts -verify -data will.pdf -in will.pdf.tsr -CAfile ca.pem\n");
   verify->add_option("file", verify_arguments->file, "The document")->required();

@@ -169,6 +169,11 @@ void Console::PrintJsonText(absl::string_view json) {
   out_ << std::flush;
 }
 
+bool Console::AllWritten() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return out_.flush().good();
+}
+
 std::string ToJson(const google::protobuf::Message& message, bool one_line) {
   google::protobuf::util::JsonPrintOptions options;
   options.add_whitespace = !one_line;

@@ -94,6 +94,8 @@ class Console {
   bool Written();
   // JSON that is already written.
   void PrintJsonText(absl::string_view json);
+  // Whether all that was printed on standard output until now could be written.
+  bool AllWritten();
 
  private:
   const Options options_;

@@ -1,8 +1,12 @@
 #include "services/agent/bank.h"
 
+#include <algorithm>
+#include <iterator>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "services/agent/narrator.h"
 
 namespace blindcart::agent {
@@ -20,7 +24,14 @@ absl::Status Senseless(absl::string_view what) {
                                           "broker's operator"));
 }
 
-// Ok with the answer's meaning noted; DataLoss for none.
+// Three capital letters (ISO 4217): it goes into tables for spreadsheets as it is.
+bool IsCurrency(absl::string_view text) {
+  return text.size() == kCurrencyBytes && std::all_of(text.begin(), text.end(), [](char c) {
+           return absl::ascii_isupper(static_cast<unsigned char>(c));
+         });
+}
+
+// DataLoss for an answer that is none.
 absl::Status CheckResult(const v1::CashResult& result) {
   switch (result.outcome()) {
     case v1::CASH_OUTCOME_BUSY:
@@ -29,7 +40,7 @@ absl::Status CheckResult(const v1::CashResult& result) {
     case v1::CASH_OUTCOME_INSUFFICIENT_BALANCE:
     case v1::CASH_OUTCOME_NOT_ALLOWED:
     case v1::CASH_OUTCOME_LIMIT:
-      if (result.balance_minor() >= 0 && result.currency().size() == kCurrencyBytes) {
+      if (result.balance_minor() >= 0 && IsCurrency(result.currency())) {
         return absl::OkStatus();
       }
       break;
@@ -50,9 +61,14 @@ bool IsValid(const v1::StatementEntry& entry) {
 
 // `balance_minor` goes on from page to page.
 absl::StatusOr<Bank::Page> ReadPage(const v1::StatementResult& result, int64_t balance_minor) {
+  const bool passed_on = !result.passed_transfer_id().empty();
   if (result.account_number().empty() || result.account_number().size() > kMaxAccountNumberBytes ||
-      result.currency().size() != kCurrencyBytes || balance_minor < 0 ||
-      (result.more() && result.entries().empty())) {
+      !IsCurrency(result.currency()) ||
+      // What says from where to go on, and only when there is more.
+      (result.more() && result.entries().empty() != passed_on) || (!result.more() && passed_on) ||
+      (passed_on && result.passed_transfer_id().size() != kTransferIdBytes) ||
+      __builtin_add_overflow(balance_minor, result.passed_over_minor(), &balance_minor) ||
+      balance_minor < 0) {
     return Senseless("statement");
   }
   Bank::Page page;
@@ -75,11 +91,27 @@ absl::StatusOr<Bank::Page> ReadPage(const v1::StatementResult& result, int64_t b
 
 absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   if (amount_minor <= 0) return absl::InvalidArgumentError("the amount must be above zero");
-  const std::unique_ptr<InProgress::Entry> alone =
-      in_progress_.Enter(absl::StrCat(deposit ? "deposit " : "withdraw ", amount_minor));
-  if (alone == nullptr) {
+  const std::string movement = absl::StrCat(deposit ? "deposit " : "withdraw ", amount_minor);
+  const std::unique_ptr<InProgress::Entry> alone = in_progress_.Enter(movement);
+  if (alone == nullptr || IsBeingHandedOver(movement)) {
     return absl::FailedPreconditionError("that is under way already. Wait until it is done");
   }
+  while (true) {
+    absl::StatusOr<Moved> moved = Ask(deposit, amount_minor);
+    if (!moved.ok() || moved->result.outcome() == v1::CASH_OUTCOME_BUSY) return moved;
+    if (moved->result.outcome() == v1::CASH_OUTCOME_DONE) {
+      std::lock_guard<std::mutex> lock(mutex_);
+      handed_over_[movement] = {moved->request.request_id, clock_.NowMonotonicMs() + kHandOverMs};
+      return moved;
+    }
+    const absl::Status forgotten = store_.Forget(moved->request.request_id);
+    if (!forgotten.ok()) return forgotten;
+    // An old request that moved nothing says nothing about now.
+    if (!moved->request.repeated) return moved;
+  }
+}
+
+absl::StatusOr<Bank::Moved> Bank::Ask(bool deposit, int64_t amount_minor) {
   // Who cannot ask at all leaves nothing behind that a later request would be taken for.
   const absl::Status connected = broker_.Connection().status();
   if (!connected.ok()) return connected;
@@ -91,10 +123,10 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   const absl::StatusOr<CashRequest> request = store_.Begin(fresh);
   if (!request.ok()) return request.status();
   Narration().Say("bank", request->repeated
-                              ? "the same request is still without an answer: it is sent again "
-                                "under its old id, so that it counts once"
+                              ? "nobody has seen the answer to the same request yet: it is sent "
+                                "again under its old id, so that it counts once"
                               : "the request and a fresh id for it are kept on disk until its "
-                                "answer is here");
+                                "answer was shown");
 
   v1::CustomerMessage message;
   v1::BankCall& bank = *message.mutable_bank();
@@ -114,14 +146,32 @@ absl::StatusOr<Bank::Moved> Bank::Move(bool deposit, int64_t amount_minor) {
   const v1::CashResult& result = reply->bank().cash();
   const absl::Status sensible = CheckResult(result);
   if (!sensible.ok()) return sensible;
-  if (result.outcome() != v1::CASH_OUTCOME_BUSY) {
-    const absl::Status answered = store_.Answered(*request);
-    if (!answered.ok()) return answered;
-  }
   Narration().Say("bank", result.outcome() == v1::CASH_OUTCOME_DONE
                               ? "the broker's answer opened: done, and in its books"
                               : "the broker's answer opened: nothing was moved");
   return Moved{*request, result};
+}
+
+bool Bank::IsBeingHandedOver(const std::string& movement) {
+  const int64_t now_ms = clock_.NowMonotonicMs();
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto it = handed_over_.begin(); it != handed_over_.end();) {
+    it = now_ms >= it->second.until_ms ? handed_over_.erase(it) : std::next(it);
+  }
+  return handed_over_.count(movement) > 0;
+}
+
+absl::Status Bank::Acknowledge(absl::string_view request_id) {
+  const absl::Status forgotten = store_.Forget(request_id);
+  if (forgotten.ok()) Abandon(request_id);
+  return forgotten;
+}
+
+void Bank::Abandon(absl::string_view request_id) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (auto it = handed_over_.begin(); it != handed_over_.end();) {
+    it = it->second.request_id == request_id ? handed_over_.erase(it) : std::next(it);
+  }
 }
 
 absl::Status Bank::Statement(int64_t since_ms,
@@ -129,30 +179,37 @@ absl::Status Bank::Statement(int64_t since_ms,
   if (since_ms < 0) return absl::InvalidArgumentError("a statement cannot begin before 1970");
   Narration().Say("bank", "the statement asked for, page by page, sealed under S1");
   std::string after;
-  Page last;
+  int64_t balance_minor = 0;
+  bool begun = false;  // Something was shown, so nothing is passed over any more.
+  absl::optional<Page> first;
   while (true) {
     v1::CustomerMessage message;
     v1::StatementCall& call = *message.mutable_bank()->mutable_statement();
     call.set_after_transfer_id(after);
-    call.set_since_ms(after.empty() ? since_ms : 0);
+    call.set_since_ms(begun ? 0 : since_ms);
     const absl::StatusOr<v1::BrokerToCustomer> reply =
         broker_.Call(message, v1::BrokerToCustomer::kBank, OnBreak::kRepeat);
     if (!reply.ok()) return reply.status();
     const v1::StatementResult& result = reply->bank().statement();
-    const bool first = after.empty();
-    const int64_t before = first ? result.balance_before_minor() : last.lines.back().balance_minor;
-    absl::StatusOr<Page> page = ReadPage(result, before);
+    absl::StatusOr<Page> page = ReadPage(result, balance_minor);
     if (!page.ok()) return page.status();
-    if ((first && since_ms == 0 && before != 0) ||
-        (!first &&
-         (page->account_number != last.account_number || page->currency != last.currency))) {
+    const bool passed_over =
+        result.passed_over_minor() != 0 || !result.passed_transfer_id().empty();
+    if ((passed_over && call.since_ms() == 0) ||
+        (first.has_value() &&
+         (page->account_number != first->account_number || page->currency != first->currency))) {
       return Senseless("statement");
     }
+    begun = begun || !page->lines.empty();
+    balance_minor =
+        page->lines.empty() ? page->balance_before_minor : page->lines.back().balance_minor;
     if (!on_page(*page)) return absl::CancelledError("nobody wants the statement any more");
     if (!result.more()) break;
-    last = *std::move(page);
-    if (last.lines.back().entry.transfer_id() == after) return Senseless("statement");
-    after = last.lines.back().entry.transfer_id();
+    const std::string& next =
+        page->lines.empty() ? result.passed_transfer_id() : page->lines.back().entry.transfer_id();
+    if (next == after) return Senseless("statement");
+    after = next;
+    if (!first.has_value()) first = *std::move(page);
   }
   Narration().Say("bank", "every page opened, and its balances added up here");
   return absl::OkStatus();

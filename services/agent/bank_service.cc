@@ -1,6 +1,7 @@
 #include "services/agent/bank_service.h"
 
 #include <memory>
+#include <string>
 
 #include "crypto/encoding.h"
 #include "services/agent/page_writer.h"
@@ -8,17 +9,6 @@
 
 namespace blindcart::agent {
 namespace {
-
-absl::Status Answer(const absl::StatusOr<Bank::Moved>& moved, v1::MoveMoneyReply* reply) {
-  if (!moved.ok()) return moved.status();
-  reply->set_outcome(moved->result.outcome());
-  reply->set_amount_minor(moved->request.amount_minor);
-  reply->set_balance_minor(moved->result.balance_minor());
-  reply->set_currency(moved->result.currency());
-  reply->set_repeated(moved->request.repeated);
-  reply->set_begun_at_ms(moved->request.begun_at_ms);
-  return absl::OkStatus();
-}
 
 v1::StatementPage ToMessage(const Bank::Page& page) {
   v1::StatementPage message;
@@ -39,19 +29,44 @@ v1::StatementPage ToMessage(const Bank::Page& page) {
 
 }  // namespace
 
+absl::Status BankService::Answer(const grpc::CallbackServerContext& context,
+                                 const absl::StatusOr<Bank::Moved>& moved,
+                                 v1::MoveMoneyReply* reply) {
+  if (!moved.ok()) return moved.status();
+  if (context.IsCancelled()) bank_.Abandon(moved->request.request_id);
+  reply->set_outcome(moved->result.outcome());
+  reply->set_amount_minor(moved->request.amount_minor);
+  reply->set_balance_minor(moved->result.balance_minor());
+  reply->set_currency(moved->result.currency());
+  reply->set_repeated(moved->request.repeated);
+  reply->set_begun_at_ms(moved->request.begun_at_ms);
+  reply->set_request_id_hex(crypto::HexEncode(moved->request.request_id));
+  return absl::OkStatus();
+}
+
 grpc::ServerUnaryReactor* BankService::Deposit(grpc::CallbackServerContext* context,
                                                const v1::MoveMoneyRequest* request,
                                                v1::MoveMoneyReply* reply) {
-  return RunUnaryCall(context, calls_, [this, request, reply] {
-    return Answer(bank_.Deposit(request->amount_minor()), reply);
+  return RunUnaryCall(context, calls_, [this, context, request, reply] {
+    return Answer(*context, bank_.Deposit(request->amount_minor()), reply);
   });
 }
 
 grpc::ServerUnaryReactor* BankService::Withdraw(grpc::CallbackServerContext* context,
                                                 const v1::MoveMoneyRequest* request,
                                                 v1::MoveMoneyReply* reply) {
-  return RunUnaryCall(context, calls_, [this, request, reply] {
-    return Answer(bank_.Withdraw(request->amount_minor()), reply);
+  return RunUnaryCall(context, calls_, [this, context, request, reply] {
+    return Answer(*context, bank_.Withdraw(request->amount_minor()), reply);
+  });
+}
+
+grpc::ServerUnaryReactor* BankService::AcknowledgeMove(grpc::CallbackServerContext* context,
+                                                       const v1::AcknowledgeMoveRequest* request,
+                                                       v1::AcknowledgeMoveReply* /*reply*/) {
+  return RunUnaryCall(context, calls_, [this, request]() -> absl::Status {
+    const absl::StatusOr<std::string> request_id = crypto::HexDecode(request->request_id_hex());
+    if (!request_id.ok()) return absl::InvalidArgumentError("not a request's id");
+    return bank_.Acknowledge(*request_id);
   });
 }
 

@@ -21,10 +21,16 @@ class BankService final : public v1::AgentBank::CallbackService {
   grpc::ServerUnaryReactor* Withdraw(grpc::CallbackServerContext* context,
                                      const v1::MoveMoneyRequest* request,
                                      v1::MoveMoneyReply* reply) override;
+  grpc::ServerUnaryReactor* AcknowledgeMove(grpc::CallbackServerContext* context,
+                                            const v1::AcknowledgeMoveRequest* request,
+                                            v1::AcknowledgeMoveReply* reply) override;
   grpc::ServerWriteReactor<v1::StatementPage>* Statement(
       grpc::CallbackServerContext* context, const v1::StatementRequest* request) override;
 
  private:
+  absl::Status Answer(const grpc::CallbackServerContext& context,
+                      const absl::StatusOr<Bank::Moved>& moved, v1::MoveMoneyReply* reply);
+
   Bank& bank_;
   Executor& calls_;
   Executor& statements_;

@@ -23,6 +23,12 @@ v1::StatementEntry Entry(int number, int64_t amount_minor) {
   return entry;
 }
 
+// As whoever asked and has seen the answer.
+void Acknowledge(TestWorld& world, const absl::StatusOr<Bank::Moved>& moved) {
+  ASSERT_TRUE(moved.ok()) << moved.status();
+  ASSERT_TRUE(world.agent().bank().Acknowledge(moved->request.request_id).ok());
+}
+
 TEST(BankTest, MovesMoneyBothWays) {
   TestWorld world;
   ASSERT_TRUE(world.Login().ok());
@@ -34,7 +40,8 @@ TEST(BankTest, MovesMoneyBothWays) {
   const auto withdrawn = world.agent().bank().Withdraw(250);
   ASSERT_TRUE(withdrawn.ok()) << withdrawn.status();
   EXPECT_EQ(withdrawn->result.balance_minor(), kBalance + 1'000);
-  // The same again is another one: the first has its answer.
+  // The same again is another one: somebody has the first one's answer.
+  Acknowledge(world, withdrawn);
   EXPECT_EQ(world.agent().bank().Withdraw(250)->result.balance_minor(), kBalance + 750);
   EXPECT_EQ(world.broker.cash_moves, 3);
   EXPECT_EQ(world.agent().bank().Withdraw(kBalance + 751)->result.outcome(),
@@ -75,8 +82,57 @@ TEST(BankTest, TheSameCommandAfterALostAnswerAndARestartCountsOnce) {
   EXPECT_EQ(again->result.outcome(), v1::CASH_OUTCOME_DONE);
   EXPECT_EQ(again->result.balance_minor(), kBalance - 100);
   EXPECT_EQ(world.broker.cash_moves, 3);
+  Acknowledge(world, again);
   EXPECT_FALSE(world.agent().bank().Withdraw(100)->request.repeated);
   EXPECT_EQ(world.broker.cash_moves, 4);
+}
+
+// The agent has the answer, and whoever asked dies before it is told.
+TEST(BankTest, AnAnswerThatNobodySawIsGivenAgainAndCountsOnce) {
+  TestWorld world;
+  ASSERT_TRUE(world.Login().ok());
+  const auto unseen = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(unseen.ok()) << unseen.status();
+  // It may be on its way still.
+  EXPECT_EQ(world.agent().bank().Withdraw(100).status().code(),
+            absl::StatusCode::kFailedPrecondition);
+  world.clock.Advance(Bank::kHandOverMs);
+  const auto again = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_TRUE(again->request.repeated);
+  EXPECT_EQ(again->result.SerializeAsString(), unseen->result.SerializeAsString());
+  EXPECT_EQ(world.broker.cash_moves, 1);
+
+  // Known to be gone, or the agent dies too.
+  world.agent().bank().Abandon(again->request.request_id);
+  EXPECT_TRUE(world.agent().bank().Withdraw(100)->request.repeated);
+  world.RestartAgent();
+  ASSERT_TRUE(world.Login().ok());
+  const auto last = world.agent().bank().Withdraw(100);
+  ASSERT_TRUE(last.ok()) << last.status();
+  EXPECT_TRUE(last->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 1);
+  Acknowledge(world, last);
+  Acknowledge(world, last);
+  EXPECT_FALSE(world.agent().bank().Withdraw(100)->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 2);
+}
+
+TEST(BankTest, ALostRefusalDoesNotStandInTheWayOfALaterRequest) {
+  TestWorld world;
+  ASSERT_TRUE(world.Login().ok());
+  world.broker.reachable = false;
+  world.broker.break_after = {v1::CustomerMessage::kBank};
+  ASSERT_FALSE(world.agent().bank().Withdraw(kBalance + 1).ok());
+  world.broker.reachable = true;
+  const auto deposited = world.agent().bank().Deposit(1);
+  ASSERT_TRUE(deposited.ok()) << deposited.status();
+  // The broker's first answer was that there is not enough. Now there is.
+  const auto withdrawn = world.agent().bank().Withdraw(kBalance + 1);
+  ASSERT_TRUE(withdrawn.ok()) << withdrawn.status();
+  EXPECT_EQ(withdrawn->result.outcome(), v1::CASH_OUTCOME_DONE);
+  EXPECT_FALSE(withdrawn->request.repeated);
+  EXPECT_EQ(world.broker.cash_moves, 2);
 }
 
 TEST(BankTest, WhoCannotAskLeavesNoRequestBehind) {
@@ -109,6 +165,7 @@ TEST(BankTest, RefusesAnswersThatMakeNoSense) {
       [](v1::CashResult* r) { r->Clear(); },
       [](v1::CashResult* r) { r->set_balance_minor(-1); },
       [](v1::CashResult* r) { r->set_currency("EURO"); },
+      [](v1::CashResult* r) { r->set_currency("=1+"); },
       [](v1::CashResult* r) { r->set_outcome(static_cast<v1::CashOutcome>(77)); },
   };
   for (const auto& lie : lies) {
@@ -128,6 +185,7 @@ class StatementTest : public ::testing::Test {
     pages_ = 0;
     return world_.agent().bank().Statement(since_ms, [this](const Bank::Page& page) {
       ++pages_;
+      if (lines_.empty()) balance_before_ = page.balance_before_minor;
       lines_.insert(lines_.end(), page.lines.begin(), page.lines.end());
       return true;
     });
@@ -136,6 +194,7 @@ class StatementTest : public ::testing::Test {
   TestWorld world_;
   std::vector<Bank::Line> lines_;
   int pages_ = 0;
+  int64_t balance_before_ = 0;  // The first line.
 };
 
 TEST_F(StatementTest, AddsUpEveryPage) {
@@ -154,6 +213,10 @@ TEST_F(StatementTest, AddsUpEveryPage) {
   ASSERT_TRUE(Read(/*since_ms=*/6).ok());
   ASSERT_EQ(lines_.size(), 5u);
   EXPECT_EQ(lines_.back().balance_minor, balance);
+  EXPECT_EQ(pages_, 4) << "two that passed over two entries each, one with the last of them";
+  ASSERT_TRUE(Read(/*since_ms=*/11).ok());
+  EXPECT_TRUE(lines_.empty());
+  EXPECT_EQ(balance_before_, balance);
 }
 
 TEST_F(StatementTest, GoesOnAfterABrokenLink) {
@@ -173,7 +236,13 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
   const std::vector<void (*)(v1::StatementResult*)> lies = {
       [](v1::StatementResult* r) { r->set_account_number(""); },
       [](v1::StatementResult* r) { r->set_currency(""); },
-      [](v1::StatementResult* r) { r->set_balance_before_minor(1); },
+      // It would be a formula to a spreadsheet, a row of its own in its table, or an escape sequence.
+      [](v1::StatementResult* r) { r->set_currency("=A1"); },
+      [](v1::StatementResult* r) { r->set_currency(",\nx"); },
+      [](v1::StatementResult* r) { r->set_currency("\x1b[J"); },
+      [](v1::StatementResult* r) { r->set_currency("eur"); },
+      [](v1::StatementResult* r) { r->set_passed_over_minor(1); },
+      [](v1::StatementResult* r) { r->set_passed_transfer_id(std::string(16, 'p')); },
       [](v1::StatementResult* r) { r->mutable_entries(0)->set_amount_minor(-1); },
       [](v1::StatementResult* r) { r->mutable_entries(0)->set_amount_minor(0); },
       [](v1::StatementResult* r) {
@@ -186,6 +255,11 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
         r->clear_entries();
         r->set_more(true);
       },
+      [](v1::StatementResult* r) {
+        r->clear_entries();
+        r->set_more(true);
+        r->set_passed_transfer_id(std::string(16, 'p'));
+      },
   };
   for (int i = 1; i <= 3; ++i) world_.broker.entries.push_back(Entry(i, i));
   for (const auto& lie : lies) {
@@ -193,6 +267,27 @@ TEST_F(StatementTest, RefusesWhatDoesNotAddUp) {
       if (call.has_bank()) lie(answer->mutable_bank()->mutable_statement());
     };
     EXPECT_EQ(Read().code(), absl::StatusCode::kDataLoss);
+  }
+}
+
+TEST_F(StatementTest, RefusesWhatIsWronglyPassedOver) {
+  const std::vector<void (*)(v1::StatementResult*)> lies = {
+      [](v1::StatementResult* r) { r->set_passed_over_minor(-1); },
+      [](v1::StatementResult* r) { r->set_passed_transfer_id("short"); },
+      [](v1::StatementResult* r) { r->set_more(false); },
+      [](v1::StatementResult* r) { r->clear_passed_transfer_id(); },
+      [](v1::StatementResult* r) { *r->add_entries() = Entry(7, 7); },
+      // Once and again: it does not get on, or beyond what can be counted.
+      [](v1::StatementResult* r) { r->set_passed_transfer_id(std::string(16, 'p')); },
+      [](v1::StatementResult* r) { r->set_passed_over_minor(std::numeric_limits<int64_t>::max()); },
+  };
+  for (int i = 1; i <= 9; ++i) world_.broker.entries.push_back(Entry(i, i));
+  ASSERT_TRUE(Read(/*since_ms=*/9).ok());
+  for (const auto& lie : lies) {
+    world_.broker.alter = [&](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
+      if (call.has_bank()) lie(answer->mutable_bank()->mutable_statement());
+    };
+    EXPECT_EQ(Read(/*since_ms=*/9).code(), absl::StatusCode::kDataLoss);
   }
 }
 

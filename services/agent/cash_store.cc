@@ -35,10 +35,10 @@ absl::StatusOr<CashRequest> CashStore::Begin(const CashRequest& request) {
   return begun;
 }
 
-absl::Status CashStore::Answered(const CashRequest& request) {
+absl::Status CashStore::Forget(absl::string_view request_id) {
   return database_.Transact([&](storage::SqliteDatabase& database) {
     return database.Prepare("DELETE FROM cash_requests WHERE request_id = ?")
-        .BindBlob(request.request_id)
+        .BindBlob(request_id)
         .Run();
   });
 }

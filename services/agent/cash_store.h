@@ -1,6 +1,7 @@
-// Deposits and withdrawals whose answer has not come yet, in the agent's database: each is noted
-// before it is sent and forgotten when its answer is here, so that the same one, asked for again after
-// a broken link or a restart, goes out under the same request id and counts once.
+// Deposits and withdrawals of whose answer nobody knows yet, in the agent's database: each is noted
+// before it is sent and forgotten when its answer has reached whoever asked, so that the same one,
+// asked for again after a break or a restart of any party, goes out under the same request id and
+// counts once.
 //
 // Thread-safe. Errors: as services/storage/sqlite.h.
 #ifndef BLINDCART_SERVICES_AGENT_CASH_STORE_H_
@@ -11,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "services/agent/agent_database.h"
 
 namespace blindcart::agent {
@@ -30,7 +32,8 @@ class CashStore {
 
   // Notes `request`, or finds the one of that kind and amount that waits for its answer.
   absl::StatusOr<CashRequest> Begin(const CashRequest& request);
-  absl::Status Answered(const CashRequest& request);
+  // OK also when there is none.
+  absl::Status Forget(absl::string_view request_id);
 
  private:
   AgentDatabase& database_;

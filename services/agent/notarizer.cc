@@ -7,6 +7,13 @@
 #include "services/agent/narrator.h"
 
 namespace blindcart::agent {
+namespace {
+
+// How old a fresh time stamp may be: the clocks may differ by the 120 s that a session allows
+// (docs/protocol.md section 2), and the answer may take a while.
+constexpr int64_t kMaxAgeMs = 180'000;
+
+}  // namespace
 
 absl::StatusOr<std::string> Notarizer::Authority() const {
   if (use_.ca_certificate_pem.empty()) {
@@ -62,9 +69,14 @@ absl::StatusOr<Notarizer::Stamped> Notarizer::Stamp(absl::string_view sha256) {
     return absl::DataLossError(absl::StrCat("the broker's time stamp was refused: ",
                                             verified.status().message(), ". Nothing was written"));
   }
+  if (use_.clock->NowUnixMs() - verified->time_ms > kMaxAgeMs) {
+    return absl::DataLossError(
+        "the broker's time stamp was refused: it names a time that is over. Nothing was written; "
+        "check this machine's clock, and tell the broker's operator if it is right");
+  }
   Narration().Say("notary",
-                  "time stamp received; its hash and nonce are ours, and it is signed under the "
-                  "broker's authority for time stamping");
+                  "time stamp received; its hash and nonce are ours, its time is now, and it is "
+                  "signed under the broker's authority for time stamping");
   stamped.response = std::move(*result.mutable_time_stamp_response());
   stamped.time_stamp = *std::move(verified);
   return stamped;

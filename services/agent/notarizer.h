@@ -1,5 +1,6 @@
 // Time stamps from the broker's notary (docs/notary.md): asks with a fresh nonce, and hands out only
-// what it has verified: this document's hash, this nonce, signed under the broker's authority.
+// what it has verified: this document's hash, this nonce, the time that it is, signed under the
+// broker's authority.
 //
 // Errors, with words for people: Unauthenticated, Unavailable; FailedPrecondition when the broker's
 // card names no authority; DataLoss when the broker's answer does not verify. Business answers are

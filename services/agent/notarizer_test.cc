@@ -63,11 +63,11 @@ class NotarizerTest : public ::testing::Test {
     result.set_outcome(outcome_);
     result.set_retry_after_ms(retry_after_ms_);
     if (outcome_ == v1::NOTARY_OUTCOME_STAMPED) {
-      result.set_time_stamp_response(
-          (other_ == nullptr ? notary_ : *other_)
-              .responder
-              .Issue(answer_to_.empty() ? request : answer_to_, ++serial_, world_.clock.NowUnixMs())
-              ->response);
+      result.set_time_stamp_response((other_ == nullptr ? notary_ : *other_)
+                                         .responder
+                                         .Issue(answer_to_.empty() ? request : answer_to_,
+                                                ++serial_, world_.clock.NowUnixMs() - age_ms_)
+                                         ->response);
     }
     return result;
   }
@@ -87,6 +87,7 @@ class NotarizerTest : public ::testing::Test {
   int64_t retry_after_ms_ = 0;
   std::string answer_to_;  // Another request than the one that was sent.
   std::unique_ptr<TestNotary> other_;
+  int64_t age_ms_ = 0;
 
   int64_t serial_ = 0;
   std::vector<std::string> requests_;
@@ -122,6 +123,17 @@ TEST_F(NotarizerTest, RefusesWhatABrokerCouldGiveInstead) {
   other_ = nullptr;
   outcome_ = v1::NOTARY_OUTCOME_UNSPECIFIED;
   ExpectRefused("makes no sense");
+}
+
+TEST_F(NotarizerTest, RefusesATimeThatIsOverOrToCome) {
+  age_ms_ = 120'000;
+  EXPECT_TRUE(notarizer_.Stamp(hash_).ok());
+  age_ms_ = 200'000;
+  ExpectRefused("a time that is over");
+  age_ms_ = -110'000;
+  EXPECT_TRUE(notarizer_.Stamp(hash_).ok());
+  age_ms_ = -130'000;
+  ExpectRefused("lies ahead");
 }
 
 TEST_F(NotarizerTest, PassesOnWhyThereIsNone) {

@@ -6,6 +6,7 @@
 #include "crypto/encoding.h"
 #include "crypto/hash.h"
 #include "protocol/order.h"
+#include "services/agent/narrator.h"
 #include "services/common/files.h"
 
 namespace blindcart::agent {
@@ -84,7 +85,10 @@ absl::Status PurchaseStamps::StampDocument(const std::string& folder, const std:
       ReadFile(document.time_stamp_path, crypto::kMaxTimeStampResponseBytes);
   absl::StatusOr<crypto::TimeStamp> time_stamp = absl::NotFoundError("none yet");
   if (there.ok()) time_stamp = use_.notarizer->Verify(*there, sha256);
-  if (!time_stamp.ok()) {
+  if (time_stamp.ok()) {
+    Narration().Say("notary", absl::StrCat("the ", name, " has its time stamp already: verified, ",
+                                           "and nothing asked of the notary"));
+  } else {
     absl::StatusOr<Notarizer::Stamped> stamped = use_.notarizer->Stamp(sha256);
     if (!stamped.ok()) return stamped.status();
     if (stamped->outcome != v1::NOTARY_OUTCOME_STAMPED) {

@@ -11,6 +11,7 @@
 #include "protocol/refusal.h"
 #include "services/common/log.h"
 #include "services/ledger/ledger.h"
+#include "services/ledger/money.h"
 
 namespace blindcart::broker {
 namespace {
@@ -49,6 +50,55 @@ v1::CashResult Busy() {
   v1::CashResult result;
   result.set_outcome(v1::CASH_OUTCOME_BUSY);
   return result;
+}
+
+// Moves `after_entry_id` on to right before the first entry made at or after `since_ms`, or to the end.
+// False when that is further than one call goes: `result` says from where to go on.
+absl::StatusOr<bool> PassOver(storage::Transaction& transaction, int64_t account_id,
+                              int64_t since_ms, int64_t* after_entry_id,
+                              v1::StatementResult* result) {
+  // The one beyond says whether there is more.
+  const absl::StatusOr<std::vector<storage::AccountEntry>> entries =
+      transaction.transfers().ListOfAccount(account_id, *after_entry_id, Bank::kMaxPassedOver + 1);
+  if (!entries.ok()) return entries.status();
+  int64_t passed_over_minor = 0;
+  int64_t count = 0;
+  for (const storage::AccountEntry& entry : *entries) {
+    if (entry.created_at_ms >= since_ms) break;
+    if (count == Bank::kMaxPassedOver) {
+      result->set_more(true);
+      break;
+    }
+    const absl::StatusOr<int64_t> sum = ledger::CheckedAdd(passed_over_minor, entry.amount_minor);
+    if (!sum.ok()) return absl::DataLossError("an account's entries do not add up");
+    passed_over_minor = *sum;
+    *after_entry_id = entry.entry_id;
+    result->set_passed_transfer_id(entry.transfer_id);
+    ++count;
+  }
+  result->set_passed_over_minor(passed_over_minor);
+  if (!result->more()) result->clear_passed_transfer_id();
+  return !result->more();
+}
+
+absl::Status AddPage(storage::Transaction& transaction, int64_t account_id, int64_t after_entry_id,
+                     v1::StatementResult* result) {
+  const absl::StatusOr<std::vector<storage::AccountEntry>> entries =
+      transaction.transfers().ListOfAccount(account_id, after_entry_id, Bank::kEntriesPerPage + 1);
+  if (!entries.ok()) return entries.status();
+  result->set_more(entries->size() > static_cast<size_t>(Bank::kEntriesPerPage));
+  for (const storage::AccountEntry& entry : *entries) {
+    if (result->entries_size() == Bank::kEntriesPerPage) break;
+    const absl::StatusOr<v1::EntryKind> kind = KindOf(entry);
+    if (!kind.ok()) return kind.status();
+    v1::StatementEntry& added = *result->add_entries();
+    added.set_transfer_id(entry.transfer_id);
+    added.set_kind(*kind);
+    added.set_amount_minor(entry.amount_minor);
+    added.set_created_at_ms(entry.created_at_ms);
+    added.set_order_id(entry.order_id);
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -165,9 +215,8 @@ absl::Status Bank::Decide(storage::Transaction& transaction, const Request& requ
 
 absl::StatusOr<v1::StatementResult> Bank::Statement(int64_t customer_id,
                                                     const v1::StatementCall& call) {
-  if (call.since_ms() < 0 ||
-      (!call.after_transfer_id().empty() &&
-       (call.after_transfer_id().size() != storage::kTransferIdBytes || call.since_ms() != 0))) {
+  if (call.since_ms() < 0 || (!call.after_transfer_id().empty() &&
+                              call.after_transfer_id().size() != storage::kTransferIdBytes)) {
     return protocol::Refused();
   }
   v1::StatementResult result;
@@ -177,37 +226,21 @@ absl::StatusOr<v1::StatementResult> Bank::Statement(int64_t customer_id,
     if (!account.ok()) return account.status();
     result.set_account_number(account->number);
     result.set_currency(account->currency);
-    storage::AccountPosition position;
+    int64_t after_entry_id = 0;
     if (!call.after_transfer_id().empty()) {
       const absl::StatusOr<storage::Entry> last =
           transaction.transfers().FindEntry(account->id, call.after_transfer_id());
       if (absl::IsNotFound(last.status())) return protocol::Refused();
       if (!last.ok()) return last.status();
-      position.after_entry_id = last->entry_id;
-    } else if (call.since_ms() > 0) {
-      const absl::StatusOr<storage::AccountPosition> before =
-          transaction.transfers().PositionBefore(account->id, call.since_ms());
-      if (!before.ok()) return before.status();
-      position = *before;
+      after_entry_id = last->entry_id;
     }
-    result.set_balance_before_minor(position.balance_minor);
-    const absl::StatusOr<std::vector<storage::AccountEntry>> entries =
-        transaction.transfers().ListOfAccount(account->id, position.after_entry_id,
-                                              kEntriesPerPage + 1);
-    if (!entries.ok()) return entries.status();
-    result.set_more(entries->size() > static_cast<size_t>(kEntriesPerPage));
-    for (const storage::AccountEntry& entry : *entries) {
-      if (result.entries_size() == kEntriesPerPage) break;
-      const absl::StatusOr<v1::EntryKind> kind = KindOf(entry);
-      if (!kind.ok()) return kind.status();
-      v1::StatementEntry& added = *result.add_entries();
-      added.set_transfer_id(entry.transfer_id);
-      added.set_kind(*kind);
-      added.set_amount_minor(entry.amount_minor);
-      added.set_created_at_ms(entry.created_at_ms);
-      added.set_order_id(entry.order_id);
+    if (call.since_ms() > 0) {
+      const absl::StatusOr<bool> found =
+          PassOver(transaction, account->id, call.since_ms(), &after_entry_id, &result);
+      if (!found.ok()) return found.status();
+      if (!*found) return absl::OkStatus();
     }
-    return absl::OkStatus();
+    return AddPage(transaction, account->id, after_entry_id, &result);
   });
   if (!read.ok()) return read;
   return result;

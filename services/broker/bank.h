@@ -29,6 +29,9 @@ class Bank {
  public:
   static constexpr int kMaxUnderWay = 64;  // Of one customer at once; a further one is BUSY.
   static constexpr int64_t kEntriesPerPage = 200;
+  // What one call passes over at most on its way to the first entry of a statement: nobody's old
+  // entries may hold up the store for others.
+  static constexpr int64_t kMaxPassedOver = 1'000;
 
   enum class Direction { kDeposit, kWithdraw };
   struct Options {

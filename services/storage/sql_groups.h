@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cstdint>
 #include <iterator>
-#include <limits>
 #include <string>
 #include <vector>
 
@@ -411,21 +410,6 @@ class SqlTransfers : public Transfers {
         database_.Prepare("SELECT * FROM entries WHERE transfer_id = ? AND account_id = ?");
     query.BindBlob(transfer_id).BindInt64(account_id);
     return ReadOne<Entry>(query, "entry");
-  }
-
-  absl::StatusOr<AccountPosition> PositionBefore(int64_t account_id, int64_t since_ms) override {
-    auto first = database_.Prepare(
-        "SELECT e.entry_id FROM entries AS e JOIN transfers AS t ON t.transfer_id = e.transfer_id"
-        " WHERE e.account_id = ? AND t.created_at_ms >= ? ORDER BY e.entry_id LIMIT 1");
-    first.BindInt64(account_id).BindInt64(since_ms);
-    const absl::StatusOr<bool> found = first.Step();
-    if (!found.ok()) return found.status();
-    const int64_t before = *found ? first.ColumnInt64(0) : std::numeric_limits<int64_t>::max();
-    auto sum = database_.Prepare(
-        "SELECT COALESCE(MAX(entry_id), 0), CAST(COALESCE(SUM(amount_minor), 0) AS BIGINT)"
-        " FROM entries WHERE account_id = ? AND entry_id < ?");
-    sum.BindInt64(account_id).BindInt64(before);
-    return ReadOne<AccountPosition>(sum, "position");
   }
 
  private:

@@ -107,13 +107,6 @@ void ReadRow(const Statement& row, AccountEntry& entry) {
 }
 
 template <typename Statement>
-void ReadRow(const Statement& row, AccountPosition& position) {
-  position.after_entry_id = row.ColumnInt64(0);
-  position.balance_minor = row.ColumnInt64(1);
-}
-inline bool IsReadable(const AccountPosition&) { return true; }
-
-template <typename Statement>
 void ReadRow(const Statement& row, RequestAnswer& answer) {
   answer.customer_id = row.ColumnInt64(0);
   answer.request_id = row.ColumnBlob(1);

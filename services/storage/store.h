@@ -157,12 +157,6 @@ struct AccountEntry {
   int64_t created_at_ms = 0;
 };
 
-// A place between two entries of an account.
-struct AccountPosition {
-  int64_t after_entry_id = 0;  // the account's entry right before; 0 when there is none
-  int64_t balance_minor = 0;   // the sum of all entries up to that one
-};
-
 struct RequestAnswer {
   int64_t customer_id = 0;
   std::string request_id;      // kRequestIdBytes, made by the customer's agent
@@ -334,9 +328,6 @@ class Transfers {
                                                                   int64_t limit) = 0;
   // The account's entry of that transfer.
   virtual absl::StatusOr<Entry> FindEntry(int64_t account_id, absl::string_view transfer_id) = 0;
-  // Right before the account's first entry whose transfer was made at or after `since_ms`, or at its
-  // end when there is none. Reads all entries before.
-  virtual absl::StatusOr<AccountPosition> PositionBefore(int64_t account_id, int64_t since_ms) = 0;
 };
 
 class Requests {

@@ -757,21 +757,6 @@ TEST_P(StoreContractTest, ListsTheEntriesOfOneAccountInTheirOrder) {
   EXPECT_EQ(CodeOf(find(world_.merchant_account, all[2].transfer_id).status()),
             absl::StatusCode::kNotFound)
       << "another's transfer";
-
-  const auto position = [&](int64_t account_id, int64_t since_ms) {
-    return *ReadOne<AccountPosition>(*store_, [&](Transaction& t) {
-      return t.transfers().PositionBefore(account_id, since_ms);
-    });
-  };
-  EXPECT_EQ(position(world_.customer_account, 0).after_entry_id, 0);
-  EXPECT_EQ(position(world_.customer_account, 0).balance_minor, 0);
-  EXPECT_EQ(position(world_.customer_account, 1001).after_entry_id, all[0].entry_id);
-  EXPECT_EQ(position(world_.customer_account, 1001).balance_minor, 100);
-  EXPECT_EQ(position(world_.customer_account, 4000).after_entry_id, all[2].entry_id);
-  EXPECT_EQ(position(world_.customer_account, 4000).balance_minor, 100 + 101 + 102);
-  EXPECT_EQ(position(world_.customer_account, 5001).after_entry_id, all[4].entry_id);
-  EXPECT_EQ(position(world_.customer_account, 5001).balance_minor, 100 + 101 + 102 + 103 - 50);
-  EXPECT_EQ(position(world_.broker_account, 0).after_entry_id, 0);
 }
 
 TEST_P(StoreContractTest, AnswersAreKeptPerCustomerAndRequest) {

@@ -224,6 +224,35 @@ TEST_F(BankTest, TheTellerServesAPipe) {
   EXPECT_EQ(Balance(), before_ - 8'50);
 }
 
+TEST_F(BankTest, TheTellerSaysThatAnAmountIsMissing) {
+  const Output output = Run({"teller"}, "CHECK\nWITHDRAW\n");
+  EXPECT_EQ(output.exit_code, kUsage);
+  EXPECT_THAT(output.err, HasSubstr("no amount was given. Nothing was moved"));
+  EXPECT_EQ(Balance(), before_);
+}
+
+// An answer that could not be shown has not been seen.
+TEST_F(BankTest, AnAnswerThatCannotBeWrittenIsGivenAgain) {
+  const Command withdraw = shopping().market().CliCommand("alice", {"withdraw", "7.77"});
+  Command nowhere = withdraw;
+  nowhere.program = "/bin/sh";
+  nowhere.arguments = {"-c", "exec \"$0\" \"$@\" > /dev/full", withdraw.program};
+  nowhere.arguments.insert(nowhere.arguments.end(), withdraw.arguments.begin(),
+                           withdraw.arguments.end());
+  const auto unseen = RunToEnd(nowhere);
+  ASSERT_TRUE(unseen.ok()) << unseen.status();
+  EXPECT_EQ(unseen->exit_code, kFailure) << unseen->err;
+  Answer again;
+  WaitUntil("nobody waits for the answer any more", [&] {
+    again = shopping().Run("alice", {"withdraw", "7.77"});
+    return again.exit_code != kRefused;
+  });
+  EXPECT_EQ(again.json["repeated"], true) << again.out;
+  EXPECT_EQ(Balance(), before_ - 7'77);
+  EXPECT_EQ(Ask({"withdraw", "7.77"})["repeated"], false);
+  EXPECT_EQ(Balance(), before_ - 2 * 7'77);
+}
+
 TEST_F(BankTest, OnlyWhoIsLoggedInReachesTheBankAndTheTellerLogsIn) {
   ASSERT_EQ(Run({"logout"}).exit_code, kOk);
   for (const std::vector<std::string>& command :
@@ -343,6 +372,61 @@ TEST(BankLostAnswerTest, ARetryAfterBothWereRestartedCountsOnce) {
     const auto audit = market.BrokerCommand({"audit"});
     ASSERT_TRUE(audit.ok());
     EXPECT_EQ(audit->exit_code, 0) << audit->out << audit->err;
+  }
+  std::filesystem::remove_all(folder);
+}
+
+// Whoever typed the command is gone before it could say what happened.
+TEST(BankLostAnswerTest, AKilledCommandCountsOnceHoweverOftenItIsRunAgain) {
+  std::string folder = "/tmp/blindcart-test-XXXXXX";
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  {
+    auto parties = InterposedMarketplace::Create(folder + "/m", {"--customers-may-deposit"});
+    ASSERT_TRUE(parties.ok()) << parties.status();
+    Marketplace& market = (*parties)->market();
+    ASSERT_TRUE((*parties)->AddCustomer(kAlice).ok());
+    ASSERT_TRUE(market.Login("alice").ok());
+
+    std::mutex mutex;
+    std::condition_variable changed;
+    bool answered = false;
+    bool killed = false;
+    Interposer::Hooks hooks;
+    hooks.to_customer = [&](v1::BrokerToCustomer message) {
+      if (message.has_bank()) {
+        std::unique_lock<std::mutex> lock(mutex);
+        answered = true;
+        changed.notify_all();
+        EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return killed; }));
+      }
+      std::vector<v1::BrokerToCustomer> passed_on;
+      passed_on.push_back(std::move(message));
+      return passed_on;
+    };
+    (*parties)->interposer().SetHooks(hooks);
+    auto withdraw = Process::Start(market.CliCommand("alice", {"withdraw", "10"}));
+    ASSERT_TRUE(withdraw.ok()) << withdraw.status();
+    {
+      std::unique_lock<std::mutex> lock(mutex);
+      ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return answered; }));
+      (*withdraw)->Kill();
+      killed = true;
+      changed.notify_all();
+    }
+    json again;
+    WaitUntil("the agent has the answer", [&] {
+      const auto text = market.CliJson("alice", {"withdraw", "10"});
+      if (text.ok()) again = json::parse(*text, nullptr, false);
+      return text.ok();
+    });
+    (*parties)->interposer().SetHooks({});
+    EXPECT_EQ(again["repeated"], true) << again;
+    EXPECT_EQ(Int(again["balance_minor"]), 90'00);
+    const auto another = market.CliJson("alice", {"withdraw", "10"});
+    ASSERT_TRUE(another.ok()) << another.status();
+    const json other = json::parse(*another, nullptr, false);
+    EXPECT_EQ(other["repeated"], false) << other;
+    EXPECT_EQ(Int(other["balance_minor"]), 80'00);
   }
   std::filesystem::remove_all(folder);
 }

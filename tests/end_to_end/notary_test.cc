@@ -2,6 +2,7 @@
 // by anybody, with our command and with openssl.
 #include <sqlite3.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +12,7 @@
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -25,6 +27,7 @@ namespace {
 
 using nlohmann::json;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr char kOpenSsl[] = "/usr/bin/openssl";
 // Has no agent and no account.
@@ -171,6 +174,61 @@ TEST_F(NotaryTest, ReplacesNoFileUnasked) {
   ExpectBothAccept(path, path + ".tsr");
   EXPECT_EQ(shopping().Run("alice", {"notarize", folder_ + "/none"}).exit_code, kFailure);
   EXPECT_EQ(shopping().Run("alice", {"notarize", folder_}).exit_code, kFailure);
+}
+
+TEST_F(NotaryTest, KeepsTheDocumentWhateverItIsAskedToReplace) {
+  const std::string path = Write("only-copy", "content");
+  const std::string symbolic = folder_ + "/symbolic";
+  const std::string hard = folder_ + "/hard";
+  std::filesystem::create_symlink(path, symbolic);
+  std::filesystem::create_hard_link(path, hard);
+  const std::vector<std::pair<std::string, std::string>> cases = {{path, path},
+                                                                  {path, folder_ + "/./only-copy"},
+                                                                  {symbolic, path},
+                                                                  {symbolic, symbolic},
+                                                                  {path, hard}};
+  for (const auto& [document, out] : cases) {
+    const Answer answer = shopping().Run("alice", {"notarize", document, "--out", out, "--force"});
+    EXPECT_EQ(answer.exit_code, kUsage) << document << " " << out << answer.out;
+    EXPECT_THAT(answer.err, HasSubstr("the document itself"));
+    EXPECT_EQ(FileContent(path), "content");
+    EXPECT_TRUE(std::filesystem::is_symlink(symbolic));
+  }
+}
+
+// A pipe without a writer would hold up whoever opens it.
+TEST_F(NotaryTest, HashesOrdinaryFilesOnly) {
+  const std::string path = Write("file", "content");
+  const std::string time_stamp = Notarize(path);
+  const std::string pipe = folder_ + "/pipe";
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  for (const std::string& special : {pipe, folder_, std::string("/dev/zero")}) {
+    const Answer notarized =
+        shopping().Run("alice", {"notarize", special, "--out", folder_ + "/special.tsr"});
+    EXPECT_EQ(notarized.exit_code, kFailure) << special;
+    EXPECT_THAT(notarized.err, HasSubstr("no ordinary file"));
+    EXPECT_EQ(Verify(special, time_stamp).exit_code, kFailure) << special;
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder_ + "/special.tsr"));
+}
+
+TEST_F(NotaryTest, SaysWhichOfTheFilesIsWrong) {
+  const std::string path = Write("file", "content");
+  const std::string time_stamp = Notarize(path);
+  const std::string large = Write("large", std::string(100'000, 'x'));
+  const Answer not_a_ca =
+      shopping().Run(kStranger, {"notary", "verify", path, time_stamp, "--ca", path});
+  EXPECT_EQ(not_a_ca.exit_code, kFailure) << "this says nothing about the time stamp";
+  EXPECT_THAT(not_a_ca.err, HasSubstr("holds no certificate"));
+  const Answer verified = Verify(path, large);
+  EXPECT_EQ(verified.exit_code, kVerification);
+  EXPECT_THAT(verified.err, HasSubstr("larger than a time stamp can be"));
+  for (const std::string& no_time_stamp : {path, large}) {
+    const Answer shown = shopping().Run(kStranger, {"notary", "show", no_time_stamp});
+    EXPECT_EQ(shown.exit_code, kVerification);
+    EXPECT_THAT(shown.err, HasSubstr(no_time_stamp));
+    EXPECT_THAT(shown.err, Not(HasSubstr("operator")));
+  }
 }
 
 TEST_F(NotaryTest, ABigFileIsReadInPieces) {

@@ -310,13 +310,19 @@ v1::StatementResult FakeBroker::Statement(const v1::StatementCall& call) const {
   if (!call.after_transfer_id().empty()) {
     while (at < entries.size() && entries[at++].transfer_id() != call.after_transfer_id()) {
     }
-  } else {
-    int64_t before = 0;
-    while (at < entries.size() && entries[at].created_at_ms() < call.since_ms()) {
-      before += entries[at++].amount_minor();
-    }
-    result.set_balance_before_minor(before);
   }
+  int64_t passed_over = 0;
+  int passed = 0;
+  while (at < entries.size() && entries[at].created_at_ms() < call.since_ms()) {
+    if (passed++ == max_passed_over) {
+      result.set_passed_over_minor(passed_over);
+      result.set_passed_transfer_id(entries[at - 1].transfer_id());
+      result.set_more(true);
+      return result;
+    }
+    passed_over += entries[at++].amount_minor();
+  }
+  result.set_passed_over_minor(passed_over);
   while (at < entries.size() && result.entries_size() < entries_per_page) {
     *result.add_entries() = entries[at++];
   }

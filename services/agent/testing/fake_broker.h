@@ -80,6 +80,7 @@ class FakeBroker {
   int cash_moves = 0;
   std::vector<v1::StatementEntry> entries;  // What a statement shows.
   int entries_per_page = 3;
+  int max_passed_over = 2;
 
  private:
   class Connection;
