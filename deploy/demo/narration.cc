@@ -8,6 +8,17 @@
 #include "absl/strings/str_split.h"
 
 namespace blindcart::demo {
+namespace {
+
+// As one types it into a shell.
+std::string Quoted(const std::string& argument) {
+  static constexpr char kPlain[] =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:=,@%+";
+  if (!argument.empty() && argument.find_first_not_of(kPlain) == std::string::npos) return argument;
+  return absl::StrCat("'", absl::StrReplaceAll(argument, {{"'", "'\\''"}}), "'");
+}
+
+}  // namespace
 
 void Headline(const std::string& text) {
   std::cout << "\n== " << text << " " << std::string(text.size() < 70 ? 70 - text.size() : 0, '=')
@@ -19,8 +30,11 @@ void Say(const std::string& text) { std::cout << text << std::endl; }
 absl::Status ShowCommand(const testing::Marketplace& market, const std::string& username,
                          const std::vector<std::string>& arguments, int expected_exit_code,
                          const std::string& input) {
-  const std::string typed =
-      absl::StrReplaceAll(absl::StrJoin(arguments, " "), {{market.folder() + "/", ""}});
+  std::vector<std::string> words;
+  for (const std::string& argument : arguments) {
+    words.push_back(Quoted(absl::StrReplaceAll(argument, {{market.folder() + "/", ""}})));
+  }
+  const std::string typed = absl::StrJoin(words, " ");
   std::cout << "\n" << username << "$ blindcart " << typed << std::endl;
   for (const absl::string_view line : absl::StrSplit(input, '\n', absl::SkipEmpty())) {
     std::cout << "(types) " << line << std::endl;

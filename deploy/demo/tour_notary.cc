@@ -38,7 +38,7 @@ absl::Status TourNotary(Stage& stage) {
   absl::Status status = WriteFileAtomically(will, kWill, kMode, /*replace=*/true);
   if (!status.ok()) return status;
   Say("Alice has her will stamped. The file is hashed on her machine; only the hash leaves it.");
-  status = stage.Show(Stage::kAlice, {"notarize", will, "--force"});
+  status = stage.Show(Stage::kAlice, {"notarize", will});
   if (!status.ok()) return status;
 
   Say("She hands both files to Bob, who has the broker's card. He asks nobody: no agent, no "

@@ -313,122 +313,136 @@ TEST(BankDepositTest, DepositsByCustomersAreOffUnlessTheOperatorAllowsThem) {
   EXPECT_EQ(Int(shopping->Ask("alice", {"withdraw", "5"})["balance_minor"]), 95'00);
 }
 
-// The broker is killed when it has answered and before the agent has the answer; the agent too.
-TEST(BankLostAnswerTest, ARetryAfterBothWereRestartedCountsOnce) {
-  std::string folder = "/tmp/blindcart-test-XXXXXX";
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  {
-    auto parties = InterposedMarketplace::Create(folder + "/m", {"--customers-may-deposit"});
+// Between agent and broker somebody who can hold answers up. One marketplace for all.
+class BankLostAnswerTest : public ::testing::Test {
+ protected:
+  struct World {
+    std::string folder = "/tmp/blindcart-test-XXXXXX";
+    std::unique_ptr<InterposedMarketplace> parties;
+  };
+
+  static void SetUpTestSuite() {
+    auto world = std::make_unique<World>();
+    ASSERT_NE(mkdtemp(world->folder.data()), nullptr);
+    auto parties = InterposedMarketplace::Create(world->folder + "/m", {"--customers-may-deposit"});
     ASSERT_TRUE(parties.ok()) << parties.status();
-    Marketplace& market = (*parties)->market();
-    ASSERT_TRUE((*parties)->AddCustomer(kAlice).ok());
-    ASSERT_TRUE(market.Login("alice").ok());
-
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool lost = false;
-    Interposer::Hooks hooks;
-    hooks.to_customer = [&](v1::BrokerToCustomer message) {
-      std::vector<v1::BrokerToCustomer> passed_on;
-      if (!message.has_bank()) {
-        passed_on.push_back(std::move(message));
-        return passed_on;
-      }
-      std::lock_guard<std::mutex> lock(mutex);
-      lost = true;
-      changed.notify_all();
-      return passed_on;
-    };
-    (*parties)->interposer().SetHooks(hooks);
-    auto withdraw = Process::Start(market.CliCommand("alice", {"withdraw", "10"}));
-    ASSERT_TRUE(withdraw.ok()) << withdraw.status();
-    {
-      std::unique_lock<std::mutex> lock(mutex);
-      ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return lost; }));
-    }
-    market.KillBroker();
-    const auto exit_code = (*withdraw)->Wait(/*timeout_ms=*/120'000);
-    ASSERT_TRUE(exit_code.ok()) << exit_code.status();
-    EXPECT_EQ(*exit_code, kUnreachable) << (*withdraw)->err();
-    EXPECT_THAT((*withdraw)->err(), HasSubstr("never counted twice"));
-
-    market.KillAgent("alice");
-    (*parties)->interposer().SetHooks({});
-    ASSERT_TRUE(market.StartBroker().ok());
-    ASSERT_TRUE(market.StartAgent("alice").ok());
-    WaitUntil("alice is logged in", [&] { return market.Login("alice").ok(); });
-    const auto ask = [&](const std::vector<std::string>& arguments) {
-      const auto text = market.CliJson("alice", arguments);
-      EXPECT_TRUE(text.ok()) << text.status();
-      return text.ok() ? json::parse(*text, nullptr, false) : json();
-    };
-    EXPECT_EQ(Int(ask({"balance"})["balance_minor"]), 90'00) << "it was done";
-    const json again = ask({"withdraw", "10"});
-    EXPECT_EQ(again["repeated"], true);
-    EXPECT_EQ(Int(again["balance_minor"]), 90'00);
-    EXPECT_EQ(Int(ask({"balance"})["balance_minor"]), 90'00);
-    EXPECT_EQ(ask({"withdraw", "10"})["repeated"], false);
-    EXPECT_EQ(Int(ask({"balance"})["balance_minor"]), 80'00);
-    const auto audit = market.BrokerCommand({"audit"});
-    ASSERT_TRUE(audit.ok());
-    EXPECT_EQ(audit->exit_code, 0) << audit->out << audit->err;
+    world->parties = *std::move(parties);
+    ASSERT_TRUE(world->parties->AddCustomer(kAlice).ok());
+    ASSERT_TRUE(world->parties->market().Login("alice").ok());
+    world_ = world.release();
   }
-  std::filesystem::remove_all(folder);
+  static void TearDownTestSuite() {
+    if (world_ == nullptr) return;
+    world_->parties.reset();
+    std::filesystem::remove_all(world_->folder);
+    delete world_;
+    world_ = nullptr;
+  }
+  void SetUp() override {
+    ASSERT_NE(world_, nullptr);
+    before_ = Int(Ask({"balance"})["balance_minor"]);
+  }
+
+  static Marketplace& market() { return world_->parties->market(); }
+  static Interposer& interposer() { return world_->parties->interposer(); }
+  static json Ask(const std::vector<std::string>& arguments) {
+    const auto text = market().CliJson("alice", arguments);
+    EXPECT_TRUE(text.ok()) << text.status();
+    return text.ok() ? json::parse(*text, nullptr, false) : json();
+  }
+
+  static World* world_;
+  int64_t before_ = 0;
+};
+BankLostAnswerTest::World* BankLostAnswerTest::world_ = nullptr;
+
+// The broker is killed when it has answered and before the agent has the answer; the agent too.
+TEST_F(BankLostAnswerTest, ARetryAfterBothWereRestartedCountsOnce) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool lost = false;
+  Interposer::Hooks hooks;
+  hooks.to_customer = [&](v1::BrokerToCustomer message) {
+    std::vector<v1::BrokerToCustomer> passed_on;
+    if (!message.has_bank()) {
+      passed_on.push_back(std::move(message));
+      return passed_on;
+    }
+    std::lock_guard<std::mutex> lock(mutex);
+    lost = true;
+    changed.notify_all();
+    return passed_on;
+  };
+  interposer().SetHooks(hooks);
+  auto withdraw = Process::Start(market().CliCommand("alice", {"withdraw", "10"}));
+  ASSERT_TRUE(withdraw.ok()) << withdraw.status();
+  {
+    std::unique_lock<std::mutex> lock(mutex);
+    ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return lost; }));
+  }
+  market().KillBroker();
+  const auto exit_code = (*withdraw)->Wait(/*timeout_ms=*/120'000);
+  ASSERT_TRUE(exit_code.ok()) << exit_code.status();
+  EXPECT_EQ(*exit_code, kUnreachable) << (*withdraw)->err();
+  EXPECT_THAT((*withdraw)->err(), HasSubstr("never counted twice"));
+
+  market().KillAgent("alice");
+  interposer().SetHooks({});
+  ASSERT_TRUE(market().StartBroker().ok());
+  ASSERT_TRUE(market().StartAgent("alice").ok());
+  WaitUntil("alice is logged in", [&] { return market().Login("alice").ok(); });
+  EXPECT_EQ(Int(Ask({"balance"})["balance_minor"]), before_ - 10'00) << "it was done";
+  const json again = Ask({"withdraw", "10"});
+  EXPECT_EQ(again["repeated"], true);
+  EXPECT_EQ(Int(again["balance_minor"]), before_ - 10'00);
+  EXPECT_EQ(Int(Ask({"balance"})["balance_minor"]), before_ - 10'00);
+  EXPECT_EQ(Ask({"withdraw", "10"})["repeated"], false);
+  EXPECT_EQ(Int(Ask({"balance"})["balance_minor"]), before_ - 20'00);
+  const auto audit = market().BrokerCommand({"audit"});
+  ASSERT_TRUE(audit.ok());
+  EXPECT_EQ(audit->exit_code, 0) << audit->out << audit->err;
 }
 
 // Whoever typed the command is gone before it could say what happened.
-TEST(BankLostAnswerTest, AKilledCommandCountsOnceHoweverOftenItIsRunAgain) {
-  std::string folder = "/tmp/blindcart-test-XXXXXX";
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
-  {
-    auto parties = InterposedMarketplace::Create(folder + "/m", {"--customers-may-deposit"});
-    ASSERT_TRUE(parties.ok()) << parties.status();
-    Marketplace& market = (*parties)->market();
-    ASSERT_TRUE((*parties)->AddCustomer(kAlice).ok());
-    ASSERT_TRUE(market.Login("alice").ok());
-
-    std::mutex mutex;
-    std::condition_variable changed;
-    bool answered = false;
-    bool killed = false;
-    Interposer::Hooks hooks;
-    hooks.to_customer = [&](v1::BrokerToCustomer message) {
-      if (message.has_bank()) {
-        std::unique_lock<std::mutex> lock(mutex);
-        answered = true;
-        changed.notify_all();
-        EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return killed; }));
-      }
-      std::vector<v1::BrokerToCustomer> passed_on;
-      passed_on.push_back(std::move(message));
-      return passed_on;
-    };
-    (*parties)->interposer().SetHooks(hooks);
-    auto withdraw = Process::Start(market.CliCommand("alice", {"withdraw", "10"}));
-    ASSERT_TRUE(withdraw.ok()) << withdraw.status();
-    {
+TEST_F(BankLostAnswerTest, AKilledCommandCountsOnceHoweverOftenItIsRunAgain) {
+  std::mutex mutex;
+  std::condition_variable changed;
+  bool answered = false;
+  bool killed = false;
+  Interposer::Hooks hooks;
+  hooks.to_customer = [&](v1::BrokerToCustomer message) {
+    if (message.has_bank()) {
       std::unique_lock<std::mutex> lock(mutex);
-      ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return answered; }));
-      (*withdraw)->Kill();
-      killed = true;
+      answered = true;
       changed.notify_all();
+      EXPECT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return killed; }));
     }
-    json again;
-    WaitUntil("the agent has the answer", [&] {
-      const auto text = market.CliJson("alice", {"withdraw", "10"});
-      if (text.ok()) again = json::parse(*text, nullptr, false);
-      return text.ok();
-    });
-    (*parties)->interposer().SetHooks({});
-    EXPECT_EQ(again["repeated"], true) << again;
-    EXPECT_EQ(Int(again["balance_minor"]), 90'00);
-    const auto another = market.CliJson("alice", {"withdraw", "10"});
-    ASSERT_TRUE(another.ok()) << another.status();
-    const json other = json::parse(*another, nullptr, false);
-    EXPECT_EQ(other["repeated"], false) << other;
-    EXPECT_EQ(Int(other["balance_minor"]), 80'00);
+    std::vector<v1::BrokerToCustomer> passed_on;
+    passed_on.push_back(std::move(message));
+    return passed_on;
+  };
+  interposer().SetHooks(hooks);
+  auto withdraw = Process::Start(market().CliCommand("alice", {"withdraw", "10"}));
+  ASSERT_TRUE(withdraw.ok()) << withdraw.status();
+  {
+    std::unique_lock<std::mutex> lock(mutex);
+    ASSERT_TRUE(changed.wait_for(lock, std::chrono::seconds(60), [&] { return answered; }));
+    (*withdraw)->Kill();
+    killed = true;
+    changed.notify_all();
   }
-  std::filesystem::remove_all(folder);
+  json again;
+  WaitUntil("the agent has the answer", [&] {
+    const auto text = market().CliJson("alice", {"withdraw", "10"});
+    if (text.ok()) again = json::parse(*text, nullptr, false);
+    return text.ok();
+  });
+  interposer().SetHooks({});
+  EXPECT_EQ(again["repeated"], true) << again;
+  EXPECT_EQ(Int(again["balance_minor"]), before_ - 10'00);
+  const json other = Ask({"withdraw", "10"});
+  EXPECT_EQ(other["repeated"], false) << other;
+  EXPECT_EQ(Int(other["balance_minor"]), before_ - 20'00);
 }
 
 }  // namespace
