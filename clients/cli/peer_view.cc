@@ -7,9 +7,9 @@ namespace blindcart::cli {
 
 std::string DirectContactWarning(const std::string& username, bool they_called) {
   return absl::StrCat("warning: ",
-                      they_called ? absl::StrCat(username,
-                                                 " called this agent and was not known before")
-                                  : absl::StrCat("this is the first contact with ", username),
+                      they_called
+                          ? absl::StrCat(username, " called this agent and was not known before")
+                          : absl::StrCat("this is the first contact with ", username),
                       ". The broker says that the key is theirs, and it is pinned, for messages "
                       "too; compare it with them by another way: blindcart contacts verify ",
                       username);
