@@ -18,7 +18,8 @@ constexpr absl::string_view kSelectMessage =
     "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 constexpr absl::string_view kSelectMessageLine =
     "SELECT id, contact, outgoing, message_id, kind, state, "
-    "CASE WHEN kind = 2 THEN X'' ELSE body END, file_name, length(body), "
+    "CASE kind WHEN 1 THEN CAST(substr(CAST(body AS TEXT), 1, 500) AS BLOB) WHEN 2 THEN X'' "
+    "ELSE body END, file_name, length(body), "
     "reply_to, sent_at_ms, stored_at_ms, read, NULL, first_contact, "
     "(SELECT verified FROM contacts WHERE username = contact) FROM messages ";
 

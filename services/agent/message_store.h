@@ -112,7 +112,8 @@ class MessageStore {
     int64_t before_id = 0;
     int64_t limit = 0;
   };
-  // Newest first, without files' content and without what is not for people.
+  // Newest first, without what is not for people; of texts the first 500 characters, of files nothing:
+  // a full page fits one answer, whatever others have sent.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
   absl::StatusOr<absl::optional<int64_t>> OldestUnread();
   // Of one contact, oldest first: the first `limit` above `after_id`.

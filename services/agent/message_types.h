@@ -33,8 +33,8 @@ struct MessageRecord {
   std::string message_id;  // 16 bytes.
   MessageKind kind = MessageKind::kText;
   MessageState state = MessageState::kReceived;
-  std::string body;       // Text, a file's content, or a notice's words; empty in lists for a file.
-  std::string file_name;  // Of a file: as the sender wrote it, to be cleaned before any use.
+  std::string body;          // Text, a file's content, or a notice's words; cut in lists.
+  std::string file_name;     // Of a file: as the sender wrote it, to be cleaned before any use.
   int64_t size_bytes = 0;    // Of the whole body.
   std::string reply_to;      // message_id of what this answers, or empty.
   int64_t sent_at_ms = 0;    // By the sender's clock.

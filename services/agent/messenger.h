@@ -131,7 +131,7 @@ class Messenger {
     int64_t before_id = 0;  // 0: from the newest.
     size_t limit = 100;
   };
-  // Newest first, without files' content.
+  // Newest first; of texts the first 500 characters, without files' content.
   absl::StatusOr<std::vector<MessageRecord>> List(const Filter& filter);
   // The whole message. NotFound.
   absl::StatusOr<MessageRecord> Read(int64_t id);

@@ -314,6 +314,17 @@ TEST_F(MessengerTest, ReadsListsAndReplies) {
   EXPECT_EQ(bob_->List(paged)->front().kind, MessageKind::kFile);
 }
 
+TEST_F(MessengerTest, AListHoldsTheBeginningOfTexts) {
+  std::string text;
+  for (int i = 0; i < 600; ++i) text += "\xc3\xbc";  // ü
+  EXPECT_EQ(alice_.Say("bob", text), MessageState::kSent);
+  EXPECT_TRUE(bob_->Receive().ok());
+  const auto listed = *bob_->List({});
+  EXPECT_EQ(listed.front().body, text.substr(0, 1'000));
+  EXPECT_EQ(listed.front().size_bytes, 1'200);
+  EXPECT_EQ(bob_->Read(listed.front().id)->body, text);
+}
+
 TEST_F(MessengerTest, RefusesWhatCannotBeSent) {
   EXPECT_TRUE(absl::IsInvalidArgument(alice_.TrySay("bob", "").status()));
   EXPECT_TRUE(absl::IsInvalidArgument(alice_.TrySay("Not A Name", "x").status()));

@@ -353,6 +353,38 @@ TEST_F(MessagesTest, ChatIsLiveInBothDirections) {
   EXPECT_EQ(shown.find("still there?"), shown.rfind("still there?")) << "shown twice: " << shown;
 }
 
+TEST_F(MessagesTest, AChatBeginsWithAllThatIsUnreadHoweverMuchAndInOrder) {
+  // More than the agent hands over ahead of a reader.
+  constexpr int kCount = 24;
+  for (int i = 0; i < kCount; ++i) {
+    Command send = market().CliCommand("alice", {"message", "send", "bob"});
+    send.input = absl::StrCat("begin ", i, "\n", std::string(60'000, 'x'), "\nend ", i, "\n");
+    const absl::StatusOr<Output> sent = RunToEnd(send);
+    ASSERT_TRUE(sent.ok()) << sent.status();
+    ASSERT_EQ(sent->exit_code, kOk) << sent->err;
+  }
+  WaitForTexts("bob", kCount);
+  const auto bob = Chat("bob", "alice");
+  ASSERT_NE(bob, nullptr);
+  const std::string last = absl::StrCat("alice: end ", kCount - 1);
+  const auto line = bob->WaitForLineThat(
+      [&](const std::string& candidate) { return absl::StrContains(candidate, last); });
+  ASSERT_TRUE(line.ok()) << line.status();
+  WaitUntil("all of it counts as read", [&] { return Texts("bob", "TEXT", {"--unread"}).empty(); });
+  bob->CloseInput();
+  const auto exit_code = bob->Wait(60'000);
+  ASSERT_TRUE(exit_code.ok()) << exit_code.status();
+  EXPECT_EQ(*exit_code, kOk) << bob->err();
+  const std::string shown = bob->out();
+  size_t at = 0;
+  for (int i = 0; i < kCount; ++i) {
+    const std::string begin = absl::StrCat("alice: begin ", i, "\n");
+    at = shown.find(begin, at);
+    ASSERT_NE(at, std::string::npos) << i;
+    EXPECT_EQ(shown.find(begin), shown.rfind(begin)) << "shown twice";
+  }
+}
+
 TEST_F(MessagesTest, WhatIsWrittenWhileTheBrokerIsAwayGoesOutByItself) {
   Send("alice", "bob", "one");
   WaitForTexts("bob", 1);
