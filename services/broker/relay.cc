@@ -184,6 +184,7 @@ absl::Status Relay::OnAnswer(LinkId merchant_link, const v1::SessionAnswer& answ
     if (route->open) return protocol::Refused();
     route->open = true;
   }
+  open_seconds_.Observe(static_cast<double>(clock_.NowMonotonicMs() - route->opened_at_ms) / 1e3);
   SendOpenResult(route->customer_link, route->open_call_id, v1::SHOP_STATE_OPEN, answer.answer());
   return absl::OkStatus();
 }
@@ -253,9 +254,20 @@ void Relay::Sweep() {
   }
 }
 
-size_t Relay::session_count() {
+size_t Relay::session_count() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return by_handle_.size();
+}
+
+bool Relay::HasUnanswered(LinkId customer_link) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto sids = sids_of_customer_link_.find(customer_link);
+  if (sids == sids_of_customer_link_.end()) return false;
+  for (const std::string& sid : sids->second) {
+    const RoutePtr& route = by_sid_[SidKey(customer_link, sid)];
+    if (!route->open || route->unanswered > 0) return true;
+  }
+  return false;
 }
 
 void Relay::EraseLocked(const Route& route) {

@@ -25,6 +25,8 @@
 #include <utility>
 #include <vector>
 
+#include <prometheus/histogram.h>
+
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
@@ -36,6 +38,7 @@
 #include "protocol/channel.h"
 #include "protocol/clock.h"
 #include "services/common/link.h"
+#include "services/common/metrics.h"
 
 namespace blindcart::broker {
 
@@ -100,7 +103,11 @@ class Relay {
   // Ends sessions whose merchant has not answered in time.
   void Sweep();
 
-  size_t session_count();
+  size_t session_count() const;
+  // Whether a merchant still owes the link an answer.
+  bool HasUnanswered(LinkId customer_link);
+  // From the customer's hello until the merchant's answer to it.
+  const prometheus::Histogram& open_seconds() const { return open_seconds_; }
 
  private:
   struct Route {
@@ -134,8 +141,9 @@ class Relay {
   const Options options_;
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
+  prometheus::Histogram open_seconds_{LatencyBuckets()};
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   absl::flat_hash_map<LinkId, MerchantEnd> merchant_ends_;
   absl::flat_hash_map<int64_t, LinkId> link_of_merchant_;
   absl::flat_hash_map<std::string, RoutePtr> by_handle_;

@@ -10,7 +10,9 @@ namespace {
 struct FakeSession : Session {
   void Sweep() override { ++sweeps; }
   void Close(const absl::Status& status) override { closed = status; }
+  void Drain(const absl::Status& status) override { drained = status; }
   int sweeps = 0;
+  absl::Status drained;
   absl::Status closed;
 };
 
