@@ -183,9 +183,11 @@ absl::Status Relay::OnAnswer(LinkId merchant_link, const v1::SessionAnswer& answ
     if (route == nullptr) return absl::OkStatus();
     if (route->open) return protocol::Refused();
     route->open = true;
+    ++route->on_their_way;
   }
   open_seconds_.Observe(static_cast<double>(clock_.NowMonotonicMs() - route->opened_at_ms) / 1e3);
   SendOpenResult(route->customer_link, route->open_call_id, v1::SHOP_STATE_OPEN, answer.answer());
+  --route->on_their_way;
   return absl::OkStatus();
 }
 
@@ -204,6 +206,8 @@ absl::Status Relay::FromMerchant(LinkId merchant_link, v1::SessionFrame frame) {
     if (--route->unanswered < -kMaxUnanswered) {
       ended = true;
       EraseLocked(*route);
+    } else {
+      ++route->on_their_way;
     }
   }
   if (ended) {
@@ -215,6 +219,7 @@ absl::Status Relay::FromMerchant(LinkId merchant_link, v1::SessionFrame frame) {
   message.mutable_shop_frame()->set_sid(route->session.sid);
   message.mutable_shop_frame()->set_frame(std::move(*frame.mutable_frame()));
   Send(route->customer_link, message);
+  --route->on_their_way;
   return absl::OkStatus();
 }
 
@@ -265,7 +270,7 @@ bool Relay::HasUnanswered(LinkId customer_link) {
   if (sids == sids_of_customer_link_.end()) return false;
   for (const std::string& sid : sids->second) {
     const RoutePtr& route = by_sid_[SidKey(customer_link, sid)];
-    if (!route->open || route->unanswered > 0) return true;
+    if (!route->open || route->unanswered > 0 || route->on_their_way > 0) return true;
   }
   return false;
 }

@@ -17,6 +17,7 @@
 #ifndef BLINDCART_SERVICES_BROKER_RELAY_H_
 #define BLINDCART_SERVICES_BROKER_RELAY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -121,6 +122,8 @@ class Relay {
     uint64_t open_call_id = 0;
     int64_t opened_at_ms = 0;
     int unanswered = 0;  // Requests less replies; below zero for replies that nobody asked for.
+    // Answers counted above that the customer's link does not have yet; raised under mutex_.
+    std::atomic<int> on_their_way{0};
   };
   using RoutePtr = std::shared_ptr<Route>;
   using SidKey = std::pair<LinkId, std::string>;

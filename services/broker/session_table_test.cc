@@ -71,5 +71,19 @@ TEST_F(SessionTableTest, SweepsAndClosesWhatStillLives) {
   EXPECT_TRUE(absl::IsUnavailable(sessions_[1]->closed));
 }
 
+TEST_F(SessionTableTest, DrainsOneKindAndTakesNoMore) {
+  table_.Add(SessionTable::Kind::kCustomer, sessions_[0]);
+  table_.Add(SessionTable::Kind::kMerchant, sessions_[1]);
+  table_.StopAdding();
+  EXPECT_FALSE(table_.Add(SessionTable::Kind::kCustomer, sessions_[2]).has_value());
+  EXPECT_FALSE(table_.Add(SessionTable::Kind::kMerchant, sessions_[2]).has_value());
+  const absl::Status going = absl::UnavailableError("going");
+  table_.Drain(SessionTable::Kind::kCustomer, going);
+  EXPECT_EQ(sessions_[0]->drained, going);
+  EXPECT_TRUE(sessions_[1]->drained.ok());
+  table_.Drain(SessionTable::Kind::kMerchant, going);
+  EXPECT_EQ(sessions_[1]->drained, going);
+}
+
 }  // namespace
 }  // namespace blindcart::broker
