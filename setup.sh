@@ -29,6 +29,7 @@ readonly LIBRARY_PACKAGES=(
   libsqlite3-dev
   libssl-dev
   nlohmann-json3-dev
+  prometheus-cpp-dev   # brings libcivetweb-dev, whose server answers on the metrics port
   protobuf-compiler
   protobuf-compiler-grpc
   zlib1g-dev

@@ -6,6 +6,8 @@
 #include "services/broker/config.h"
 #include "services/broker/customer_session.h"
 #include "services/broker/merchant_session.h"
+#include "services/common/service_metrics.h"
+#include "services/storage/store_metrics.h"
 
 namespace blindcart::broker {
 namespace {
@@ -122,6 +124,9 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
                        const Notary::History& notary_history,
                        std::unique_ptr<storage::CommitQueue> commits)
     : decoy_identity_(std::move(decoy_identity)),
+      store_(store),
+      customer_calls_(*v1::CustomerMessage::descriptor()->FindOneofByName("body")),
+      merchant_calls_(*v1::MerchantToBroker::descriptor()->FindOneofByName("body")),
       sources_(clock),
       sessions_(SessionOptions(config.limits())),
       relay_(RelayOptions(config.limits()), clock, random),
@@ -140,11 +145,28 @@ BrokerCore::BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& i
                     random),
       notary_(Notary::Options(), notary_history, signers.time_stamps, *commits_, notary_workers_,
               clock),
-      parts_{identity, decoy_identity_, store,  *commits_, password_workers_,
-             sources_, sessions_,       relay_, orders_,   payments_,
-             bank_,    notices_,        goods_, mail_,     certificates_,
-             notary_,  clock,           random, counters_, config.limits().handshake_timeout_ms()} {
-}
+      parts_{identity,
+             decoy_identity_,
+             store,
+             *commits_,
+             password_workers_,
+             sources_,
+             sessions_,
+             relay_,
+             orders_,
+             payments_,
+             bank_,
+             notices_,
+             goods_,
+             mail_,
+             certificates_,
+             notary_,
+             clock,
+             random,
+             counters_,
+             customer_calls_,
+             merchant_calls_,
+             config.limits().handshake_timeout_ms()} {}
 
 BrokerCore::~BrokerCore() {
   // Work under way reaches into everything else, so it ends first: checks and signatures, then
@@ -176,6 +198,52 @@ void BrokerCore::Sweep() {
 
 void BrokerCore::CloseLinks() {
   sessions_.CloseAll(absl::UnavailableError("the broker is shutting down"));
+}
+
+bool BrokerCore::Drain() {
+  using Kind = SessionTable::Kind;
+  const absl::Status going = absl::UnavailableError("the broker is shutting down");
+  sessions_.StopAdding();
+  sessions_.Drain(Kind::kCustomer, going);
+  // Until then customers may still wait for merchants.
+  if (sessions_.count(Kind::kCustomer) > 0) return false;
+  sessions_.Drain(Kind::kMerchant, going);
+  return sessions_.count(Kind::kMerchant) == 0 && goods_.moving_count() == 0;
+}
+
+void BrokerCore::AddMetrics(MetricPage& page) const {
+  AddRefusalMetrics(page, counters_);
+  customer_calls_.AddTo(page, "customer");
+  merchant_calls_.AddTo(page, "merchant");
+  AddPoolMetrics(page, "password", password_workers_.stats());
+  AddPoolMetrics(page, "notary", notary_workers_.stats());
+  storage::AddCommitMetrics(page, commits_->stats(), commits_->waiting());
+  storage::AddConnectionMetrics(page, store_.Connections());
+
+  constexpr char kLinksHelp[] = "Links that stand or are being made.";
+  page.AddGauge("blindcart_broker_links", kLinksHelp,
+                static_cast<double>(sessions_.count(SessionTable::Kind::kCustomer)),
+                {{"kind", "customer"}});
+  page.AddGauge("blindcart_broker_links", kLinksHelp,
+                static_cast<double>(sessions_.count(SessionTable::Kind::kMerchant)),
+                {{"kind", "merchant"}});
+  page.AddGauge("blindcart_broker_shop_sessions", "Sessions between customers and merchants.",
+                static_cast<double>(relay_.session_count()));
+  page.AddHistogram("blindcart_broker_shop_open_seconds",
+                    "From a customer's wish for a session until the merchant's answer.",
+                    relay_.open_seconds());
+  page.AddGauge("blindcart_broker_deliveries", "Deliveries that are open.",
+                static_cast<double>(goods_.open_count()));
+  page.AddGauge("blindcart_broker_deliveries_moving", "Those of them that have both ends.",
+                static_cast<double>(goods_.moving_count()));
+  page.AddGauge("blindcart_broker_notices_under_way",
+                "Notices to connected merchants that they have not acknowledged.",
+                static_cast<double>(notices_.under_way_count()));
+  page.AddGauge("blindcart_broker_mail_calls_under_way",
+                "Calls about mail that wait for the store.",
+                static_cast<double>(mail_.under_way_count()));
+  page.AddGauge("blindcart_broker_mail_bytes_under_way", "Bytes of messages that they carry.",
+                static_cast<double>(mail_.bytes_under_way()));
 }
 
 }  // namespace blindcart::broker

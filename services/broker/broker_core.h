@@ -30,7 +30,9 @@
 #include "services/broker/relay.h"
 #include "services/broker/session_table.h"
 #include "services/broker/source_throttle.h"
+#include "services/common/call_stats.h"
 #include "services/common/link.h"
+#include "services/common/metrics.h"
 #include "services/common/worker_pool.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
@@ -76,6 +78,14 @@ class BrokerCore {
   // Asks every link to end.
   void CloseLinks();
 
+  // The way to a quiet end: from the first call on no link is taken, customers' links end as soon as
+  // nothing that was asked for over them is under way, then merchants'. True once no link is left and
+  // no delivery moves; to be called until then.
+  bool Drain();
+
+  // The use cases' figures at this moment (docs/operating.md).
+  void AddMetrics(MetricPage& page) const;
+
  private:
   BrokerCore(const v1::BrokerConfig& config, const crypto::Identity& identity,
              storage::Store& store, const protocol::Clock& clock, crypto::RandomSource& random,
@@ -83,7 +93,10 @@ class BrokerCore {
              const Notary::History& notary_history, std::unique_ptr<storage::CommitQueue> commits);
 
   const std::string decoy_identity_;
+  storage::Store& store_;
   protocol::RefusalCounters counters_;
+  CallStats customer_calls_;
+  CallStats merchant_calls_;
   SourceThrottle sources_;
   SessionTable sessions_;
   Relay relay_;

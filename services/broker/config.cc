@@ -8,6 +8,7 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/message.h"
 #include "services/common/files.h"
+#include "services/common/metrics_server.h"
 #include "services/common/transport.h"
 #include "services/ledger/money.h"
 #include "services/storage/postgres.h"
@@ -20,6 +21,9 @@ constexpr size_t kMaxListenAddresses = 16;
 constexpr int64_t kMaxChargeFixedMinor = 1'000'000'000;
 constexpr int32_t kDefaultStoreConnections = 8;
 constexpr int32_t kMaxStoreConnections = 1'000;
+constexpr int64_t kDefaultDrainTimeoutMs = 20'000;
+constexpr int64_t kMinDrainTimeoutMs = 100;
+constexpr int64_t kMaxDrainTimeoutMs = 3'600'000;
 constexpr int64_t kDayMs = 24 * 3'600'000LL;
 
 absl::Status CheckRange(absl::string_view name, int64_t value, int64_t low, int64_t high) {
@@ -163,6 +167,7 @@ v1::BrokerConfig DefaultConfig() {
   config.mutable_store()->set_connections(kDefaultStoreConnections);
   *config.mutable_limits() = DefaultLimits();
   config.set_log_level("info");
+  config.set_drain_timeout_ms(kDefaultDrainTimeoutMs);
   return config;
 }
 
@@ -203,6 +208,16 @@ absl::Status CompleteConfig(v1::BrokerConfig* config) {
     const absl::Status url = storage::CheckPostgresUrl(config->store().url());
     if (!url.ok()) return absl::InvalidArgumentError(absl::StrCat("store.url: ", url.message()));
   }
+  if (!config->metrics_listen().empty()) {
+    const absl::Status metrics = CheckMetricsAddress(config->metrics_listen());
+    if (!metrics.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("metrics_listen: ", metrics.message()));
+    }
+  }
+  if (config->drain_timeout_ms() == 0) config->set_drain_timeout_ms(kDefaultDrainTimeoutMs);
+  const absl::Status drain = CheckRange("drain_timeout_ms", config->drain_timeout_ms(),
+                                        kMinDrainTimeoutMs, kMaxDrainTimeoutMs);
+  if (!drain.ok()) return drain;
   if (!IsValidAccountNumber(config->broker_account_number()) ||
       config->broker_account_number() == kExternalAccountNumber) {
     return absl::InvalidArgumentError(
@@ -291,7 +306,21 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
       "same\n"
       "# machine. Never on other addresses.\n"
       "allow_plain_tcp_on_loopback: ",
-      config.allow_plain_tcp_on_loopback() ? "true" : "false", "\n\nlimits {\n");
+      config.allow_plain_tcp_on_loopback() ? "true" : "false",
+      "\n\n"
+      "# HOST:PORT of a plain HTTP port with /metrics (Prometheus), /healthz and /readyz, for "
+      "loopback or\n"
+      "# a network of its own: it asks nobody who they are. Empty: none.\n"
+      "metrics_listen: ",
+      quoted(config.metrics_listen()),
+      "\n\n"
+      "# When the broker is told to stop, what is under way may take so long to end.\n"
+      "drain_timeout_ms: ",
+      config.drain_timeout_ms(),
+      "\n\n"
+      "# Whether tools such as grpcurl may ask for the description of the services.\n"
+      "reflection: ",
+      config.reflection() ? "true" : "false", "\n\nlimits {\n");
   for (const LimitRule& rule : kLimitRules) {
     absl::StrAppend(&text, "  # ", rule.comment, "\n  ", rule.name, ": ",
                     GetLimit(config.limits(), rule), "\n");

@@ -13,6 +13,9 @@ TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
   v1::BrokerConfig config = DefaultConfig();
   config.add_listen("unix:/run/\"odd\" name.sock");
   config.set_customers_may_deposit(true);
+  config.set_metrics_listen("127.0.0.1:9464");
+  config.set_drain_timeout_ms(1'234);
+  config.set_reflection(true);
   config.mutable_store()->set_url("postgres:///blindcart?host=/run/\"odd\"");
   ASSERT_TRUE(CompleteConfig(&config).ok());
   const std::string dir = ::testing::TempDir() + "/config-roundtrip";
@@ -30,9 +33,13 @@ TEST(ConfigTest, FillsInWhatIsLeftOut) {
   v1::BrokerConfig config = DefaultConfig();
   config.clear_limits();
   config.clear_log_level();
+  config.clear_drain_timeout_ms();
   ASSERT_TRUE(CompleteConfig(&config).ok());
   EXPECT_EQ(config.limits().SerializeAsString(), DefaultLimits().SerializeAsString());
   EXPECT_EQ(config.log_level(), "info");
+  EXPECT_EQ(config.drain_timeout_ms(), DefaultConfig().drain_timeout_ms());
+  EXPECT_EQ(config.metrics_listen(), "");
+  EXPECT_FALSE(config.reflection());
 }
 
 struct BadConfig {
@@ -58,6 +65,11 @@ TEST(ConfigTest, RefusesEveryFieldOutOfBoundsAndNamesIt) {
          c->mutable_store()->set_url("postgres://db.example.org/x?sslmode=require");
        }},
       {"store.connections", [](v1::BrokerConfig* c) { c->mutable_store()->set_connections(1); }},
+      {"metrics_listen", [](v1::BrokerConfig* c) { c->set_metrics_listen("9464"); }},
+      {"metrics_listen",
+       [](v1::BrokerConfig* c) { c->set_metrics_listen("127.0.0.1:0,0.0.0.0:80"); }},
+      {"drain_timeout_ms", [](v1::BrokerConfig* c) { c->set_drain_timeout_ms(-1); }},
+      {"drain_timeout_ms", [](v1::BrokerConfig* c) { c->set_drain_timeout_ms(3'600'001); }},
       {"log_level", [](v1::BrokerConfig* c) { c->set_log_level("loud"); }},
       {"limits.password_workers",
        [](v1::BrokerConfig* c) { c->mutable_limits()->set_password_workers(-1); }},

@@ -15,8 +15,9 @@ namespace {
 
 constexpr int64_t kMerchantsPerRead = 256;
 
-void Reply(const std::shared_ptr<Link>& link, uint64_t call_id, v1::BrokerToCustomer message) {
-  message.set_call_id(call_id);
+void Reply(const std::shared_ptr<Link>& link, const CustomerCalls::Asked& asked,
+           v1::BrokerToCustomer message) {
+  message.set_call_id(asked.call_id);
   link->Send(message.SerializeAsString()).IgnoreError();
 }
 
@@ -37,33 +38,35 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
   v1::CustomerMessage message;
   if (!message.ParseFromString(serialized)) return protocol::Refused();
   crypto::Wipe(serialized);  // It may have held a PIN's hash.
+  Asked asked;
+  asked.under_way = parts_.customer_calls.Begin(message.body_case(), under_way_);
   if (message.has_shop_frame()) {
     return parts_.relay.FromCustomer(end_.link_id, std::move(*message.mutable_shop_frame()));
   }
-  const uint64_t call_id = message.call_id();
-  if (call_id == 0) return protocol::Refused();
+  asked.call_id = message.call_id();
+  if (asked.call_id == 0) return protocol::Refused();
   v1::BrokerToCustomer reply;
   absl::Status status;
   switch (message.body_case()) {
     case v1::CustomerMessage::kOpenShop:
-      return OpenShop(call_id, message.open_shop());
+      return OpenShop(asked, message.open_shop());
     case v1::CustomerMessage::kPay:
-      return Pay(call_id, std::move(*message.mutable_pay()));
+      return Pay(asked, std::move(*message.mutable_pay()));
     case v1::CustomerMessage::kBank:
-      return BankCall(call_id, message.bank());
+      return BankCall(asked, message.bank());
     case v1::CustomerMessage::kMail:
-      return Mail(call_id, std::move(*message.mutable_mail()));
+      return Mail(asked, std::move(*message.mutable_mail()));
     case v1::CustomerMessage::kCertificate:
-      return Certificate(call_id, message.certificate());
+      return Certificate(asked, message.certificate());
     case v1::CustomerMessage::kNotary:
       return parts_.notary.Stamp(end_.customer_id, std::move(*message.mutable_notary()),
-                                 [link = end_.link, call_id](v1::NotaryResult result) {
+                                 [link = end_.link, asked](v1::NotaryResult result) {
                                    v1::BrokerToCustomer stamped;
                                    *stamped.mutable_notary() = std::move(result);
-                                   Reply(link, call_id, std::move(stamped));
+                                   Reply(link, asked, std::move(stamped));
                                  });
     case v1::CustomerMessage::kDecline:
-      return Decline(call_id, message.decline());
+      return Decline(asked, message.decline());
     case v1::CustomerMessage::kCloseShop:
       parts_.relay.CloseShop(end_.link_id, message.close_shop().sid());
       reply.mutable_close_shop();
@@ -89,11 +92,15 @@ absl::Status CustomerCalls::Handle(std::string serialized) {
       return protocol::Refused();
   }
   if (!status.ok()) return status;
-  Reply(end_.link, call_id, std::move(reply));
+  Reply(end_.link, asked, std::move(reply));
   return absl::OkStatus();
 }
 
-absl::Status CustomerCalls::OpenShop(uint64_t call_id, const v1::OpenShopCall& call) {
+bool CustomerCalls::busy() const {
+  return *under_way_ > 0 || parts_.relay.HasUnanswered(end_.link_id);
+}
+
+absl::Status CustomerCalls::OpenShop(const Asked& asked, const v1::OpenShopCall& call) {
   if (call.merchant_fingerprint().size() != crypto::kFingerprintBytes) return protocol::Refused();
   absl::StatusOr<storage::Merchant> merchant;
   const absl::Status read = parts_.store.Read([&](storage::Transaction& transaction) {
@@ -101,38 +108,38 @@ absl::Status CustomerCalls::OpenShop(uint64_t call_id, const v1::OpenShopCall& c
     return absl::OkStatus();
   });
   if (read.ok() && merchant.ok()) {
-    return parts_.relay.OpenShop(end_, call_id, merchant->id, call);
+    return parts_.relay.OpenShop(end_, asked.call_id, merchant->id, call);
   }
   v1::BrokerToCustomer reply;
   reply.mutable_open_shop()->set_state(read.ok() && absl::IsNotFound(merchant.status())
                                            ? v1::SHOP_STATE_UNKNOWN
                                            : v1::SHOP_STATE_NO_ANSWER);
-  Reply(end_.link, call_id, std::move(reply));
+  Reply(end_.link, asked, std::move(reply));
   return absl::OkStatus();
 }
 
-absl::Status CustomerCalls::Pay(uint64_t call_id, v1::PayCall call) {
+absl::Status CustomerCalls::Pay(const Asked& asked, v1::PayCall call) {
   return parts_.payments.Pay(end_.customer_id, std::move(call),
-                             [link = end_.link, call_id](v1::PayResult result) {
+                             [link = end_.link, asked](v1::PayResult result) {
                                v1::BrokerToCustomer reply;
                                *reply.mutable_pay() = std::move(result);
-                               Reply(link, call_id, std::move(reply));
+                               Reply(link, asked, std::move(reply));
                              });
 }
 
-absl::Status CustomerCalls::BankCall(uint64_t call_id, const v1::BankCall& call) {
+absl::Status CustomerCalls::BankCall(const Asked& asked, const v1::BankCall& call) {
   switch (call.kind_case()) {
     case v1::BankCall::kDeposit:
-      return Cash(call_id, Bank::Direction::kDeposit, call.deposit());
+      return Cash(asked, Bank::Direction::kDeposit, call.deposit());
     case v1::BankCall::kWithdraw:
-      return Cash(call_id, Bank::Direction::kWithdraw, call.withdraw());
+      return Cash(asked, Bank::Direction::kWithdraw, call.withdraw());
     case v1::BankCall::kStatement: {
       absl::StatusOr<v1::StatementResult> statement =
           parts_.bank.Statement(end_.customer_id, call.statement());
       if (!statement.ok()) return statement.status();
       v1::BrokerToCustomer reply;
       *reply.mutable_bank()->mutable_statement() = *std::move(statement);
-      Reply(end_.link, call_id, std::move(reply));
+      Reply(end_.link, asked, std::move(reply));
       return absl::OkStatus();
     }
     case v1::BankCall::KIND_NOT_SET:
@@ -141,10 +148,10 @@ absl::Status CustomerCalls::BankCall(uint64_t call_id, const v1::BankCall& call)
   return protocol::Refused();
 }
 
-absl::Status CustomerCalls::Cash(uint64_t call_id, Bank::Direction direction,
+absl::Status CustomerCalls::Cash(const Asked& asked, Bank::Direction direction,
                                  const v1::CashCall& call) {
   return parts_.bank.Cash(end_.customer_id, direction, call,
-                          [link = end_.link, call_id,
+                          [link = end_.link, asked,
                            &counters = parts_.counters](absl::StatusOr<v1::CashResult> result) {
                             if (!result.ok()) {
                               counters.Add(protocol::RefusalReason::kMalformed);
@@ -152,43 +159,43 @@ absl::Status CustomerCalls::Cash(uint64_t call_id, Bank::Direction direction,
                             }
                             v1::BrokerToCustomer reply;
                             *reply.mutable_bank()->mutable_cash() = *std::move(result);
-                            Reply(link, call_id, std::move(reply));
+                            Reply(link, asked, std::move(reply));
                           });
 }
 
-absl::Status CustomerCalls::Certificate(uint64_t call_id, const v1::CertificateCall& call) {
+absl::Status CustomerCalls::Certificate(const Asked& asked, const v1::CertificateCall& call) {
   return parts_.certificates.Handle(
       end_.customer_id, end_.link_id, call,
-      [link = end_.link, call_id](absl::StatusOr<v1::CertificateResult> result) {
+      [link = end_.link, asked](absl::StatusOr<v1::CertificateResult> result) {
         if (!result.ok()) {
           // There is no room for it in the answer; the agent asks again over its next link.
           return link->Close(absl::UnavailableError("the store cannot be written now"));
         }
         v1::BrokerToCustomer reply;
         *reply.mutable_certificate() = *std::move(result);
-        Reply(link, call_id, std::move(reply));
+        Reply(link, asked, std::move(reply));
       });
 }
 
-absl::Status CustomerCalls::Mail(uint64_t call_id, v1::MailCall call) {
+absl::Status CustomerCalls::Mail(const Asked& asked, v1::MailCall call) {
   return parts_.mail.Handle(end_.customer_id, std::move(call),
-                            [link = end_.link, call_id](absl::StatusOr<v1::MailResult> result) {
+                            [link = end_.link, asked](absl::StatusOr<v1::MailResult> result) {
                               // There is no answer that says so: the agent comes back and asks again.
                               if (!result.ok())
                                 return link->Close(absl::UnavailableError("the store is busy"));
                               v1::BrokerToCustomer reply;
                               *reply.mutable_mail() = *std::move(result);
-                              Reply(link, call_id, std::move(reply));
+                              Reply(link, asked, std::move(reply));
                             });
 }
 
-absl::Status CustomerCalls::Decline(uint64_t call_id, const v1::DeclineCall& call) {
+absl::Status CustomerCalls::Decline(const Asked& asked, const v1::DeclineCall& call) {
   if (call.order_id().size() != protocol::kOrderIdBytes) return protocol::Refused();
   parts_.orders.Decline(end_.customer_id, call.order_id(),
-                        [link = end_.link, call_id](v1::DeclineResult result) {
+                        [link = end_.link, asked](v1::DeclineResult result) {
                           v1::BrokerToCustomer reply;
                           *reply.mutable_decline() = std::move(result);
-                          Reply(link, call_id, std::move(reply));
+                          Reply(link, asked, std::move(reply));
                         });
   return absl::OkStatus();
 }

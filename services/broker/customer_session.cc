@@ -48,7 +48,7 @@ std::unique_ptr<LinkHandler> CustomerSession::Accept(const Parts& parts, std::sh
   auto session = std::make_shared<CustomerSession>(parts, std::move(link), std::move(source));
   const absl::optional<LinkId> id = parts.sessions.Add(SessionTable::Kind::kCustomer, session);
   if (!id.has_value()) {
-    session->Close(absl::ResourceExhaustedError("too many links"));
+    session->Close(absl::UnavailableError("no further links are taken now"));
   } else {
     session->link_id_ = *id;
     if (blocked) session->Refuse(protocol::RefusalReason::kRateLimited);
@@ -210,6 +210,8 @@ void CustomerSession::OnMessages(std::vector<std::string> messages) {
   const State state = state_.load();
   if (state == State::kClosed) return;
   if (state != State::kServing) return Refuse(protocol::RefusalReason::kOutOfOrder);
+  // The link ends soon; whoever asked sees that nothing came back, and asks again elsewhere.
+  if (draining_) return;
   for (std::string& message : messages) {
     const absl::Status handled = calls_->Handle(std::move(message));
     if (handled.ok()) continue;
@@ -240,6 +242,22 @@ void CustomerSession::Sweep() {
 void CustomerSession::Close(const absl::Status& status) {
   state_ = State::kClosed;
   link_->Close(status);
+}
+
+void CustomerSession::Drain(const absl::Status& status) {
+  draining_ = true;
+  switch (state_.load()) {
+    case State::kVerifying:  // The answer is on its way.
+    case State::kClosed:
+      return;
+    case State::kServing:
+      if (calls_->busy()) return;
+      break;
+    case State::kHello:
+    case State::kFinished:
+      break;
+  }
+  Close(status);
 }
 
 void CustomerSession::Refuse(protocol::RefusalReason reason) {

@@ -49,6 +49,7 @@ class CustomerSession final : public LinkHandler,
 
   void Sweep() override;
   void Close(const absl::Status& status) override;
+  void Drain(const absl::Status& status) override;
 
  private:
   enum class State { kHello, kFinished, kVerifying, kServing, kClosed };
@@ -69,6 +70,7 @@ class CustomerSession final : public LinkHandler,
   const int64_t started_ms_;
   LinkId link_id_ = 0;
   std::atomic<State> state_{State::kHello};
+  std::atomic<bool> draining_{false};
   std::unique_ptr<Handshake> handshake_;  // The link's thread only; gone once established.
   int64_t customer_id_ = 0;
   std::string password_record_;

@@ -1,7 +1,6 @@
 #include "services/broker/goods_relay.h"
 
 #include <utility>
-#include <vector>
 
 namespace blindcart::broker {
 
@@ -73,6 +72,11 @@ void Delivery::OnSinkEnded() {
   EndLocked(absl::CancelledError("the agent's stream broke"));
 }
 
+bool Delivery::moving() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return source_attached_ && sink_attached_ && !ended_;
+}
+
 void Delivery::EndIfStale(int64_t attach_limit_ms, int64_t stall_limit_ms) {
   std::lock_guard<std::mutex> lock(mutex_);
   const bool joined = source_attached_ && sink_attached_;
@@ -138,17 +142,26 @@ std::shared_ptr<Delivery> GoodsRelay::Find(absl::string_view delivery_id) {
 }
 
 void GoodsRelay::Sweep() {
-  std::vector<std::shared_ptr<Delivery>> open;
-  {
-    std::lock_guard<std::mutex> lock(table_->mutex);
-    for (const auto& [id, entry] : table_->deliveries) open.push_back(entry.delivery);
-  }
-  for (const std::shared_ptr<Delivery>& delivery : open) {
+  for (const std::shared_ptr<Delivery>& delivery : All()) {
     delivery->EndIfStale(options_.attach_limit_ms, options_.stall_limit_ms);
   }
 }
 
-size_t GoodsRelay::open_count() {
+std::vector<std::shared_ptr<Delivery>> GoodsRelay::All() const {
+  std::vector<std::shared_ptr<Delivery>> open;
+  std::lock_guard<std::mutex> lock(table_->mutex);
+  open.reserve(table_->deliveries.size());
+  for (const auto& [id, entry] : table_->deliveries) open.push_back(entry.delivery);
+  return open;
+}
+
+size_t GoodsRelay::moving_count() const {
+  size_t count = 0;
+  for (const std::shared_ptr<Delivery>& delivery : All()) count += delivery->moving() ? 1 : 0;
+  return count;
+}
+
+size_t GoodsRelay::open_count() const {
   std::lock_guard<std::mutex> lock(table_->mutex);
   return table_->deliveries.size();
 }

@@ -20,6 +20,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -74,6 +75,9 @@ class Delivery {
   void OnWritten();
   void OnSinkEnded();
 
+  // Whether both ends are there and it goes on.
+  bool moving();
+
   // Ends the delivery when an end has been missing or nothing has moved for that long.
   void EndIfStale(int64_t attach_limit_ms, int64_t stall_limit_ms);
 
@@ -118,7 +122,9 @@ class GoodsRelay {
   std::shared_ptr<Delivery> Find(absl::string_view delivery_id);
   void Sweep();
 
-  size_t open_count();
+  size_t open_count() const;
+  // Of those, the ones with both ends.
+  size_t moving_count() const;
 
  private:
   struct Entry {
@@ -131,6 +137,8 @@ class GoodsRelay {
     absl::flat_hash_map<int64_t, int> of_customer;
     void Erase(const std::string& delivery_id);
   };
+
+  std::vector<std::shared_ptr<Delivery>> All() const;
 
   const Options options_;
   const protocol::Clock& clock_;

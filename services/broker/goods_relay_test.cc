@@ -222,5 +222,18 @@ TEST_F(GoodsRelayTest, ADeliveryMayOutliveTheRelay) {
   EXPECT_EQ(source_.finishes, 1);
 }
 
+TEST_F(GoodsRelayTest, ADeliveryMovesOnceBothEndsAreThere) {
+  const auto delivery = Opened();
+  EXPECT_EQ(relay_->open_count(), 1u);
+  EXPECT_EQ(relay_->moving_count(), 0u);
+  ASSERT_TRUE(delivery->AttachSink(&sink_));
+  EXPECT_EQ(relay_->moving_count(), 0u);
+  ASSERT_TRUE(delivery->AttachSource(&source_));
+  EXPECT_EQ(relay_->moving_count(), 1u);
+  delivery->OnSourceEnded(absl::OkStatus());
+  EXPECT_EQ(relay_->moving_count(), 0u);
+  EXPECT_EQ(relay_->open_count(), 0u);
+}
+
 }  // namespace
 }  // namespace blindcart::broker

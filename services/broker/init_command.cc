@@ -40,6 +40,7 @@ struct InitOptions {
   std::string charge_fixed = "0";
   bool customers_may_deposit = false;
   std::string store_url;
+  std::string metrics_listen;
   std::string passphrase_file;
 };
 
@@ -59,6 +60,7 @@ absl::StatusOr<v1::BrokerConfig> MakeConfig(const InitOptions& options) {
   config.set_charge_fixed_minor(*fixed);
   config.set_customers_may_deposit(options.customers_may_deposit);
   config.mutable_store()->set_url(options.store_url);
+  config.set_metrics_listen(options.metrics_listen);
   const absl::Status complete = CompleteConfig(&config);
   if (!complete.ok()) return complete;
   return config;
@@ -209,6 +211,8 @@ void AddInitCommand(CLI::App& app, Run* run) {
                     "Let customers deposit by themselves, at their word [no]");
   command->add_option("--store", options->store_url,
                       "postgres://USER@HOST/DATABASE instead of SQLite in the folder");
+  command->add_option("--metrics-listen", options->metrics_listen,
+                      "HOST:PORT for metrics and health, on loopback say [none]");
   command->add_option("--passphrase-file", options->passphrase_file,
                       "Pass phrase for the keys [$BLINDCART_PASSPHRASE, else asked for]");
   command->footer(

@@ -428,6 +428,18 @@ absl::Status Mail::Acknowledge(int64_t customer_id, const v1::AcknowledgeMailCal
       std::move(answer));
 }
 
+size_t Mail::under_way_count() const {
+  size_t count = 0;
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& [customer_id, calls] : under_way_) count += static_cast<size_t>(calls);
+  return count;
+}
+
+size_t Mail::bytes_under_way() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return bytes_under_way_;
+}
+
 void Mail::Sweep() {
   const int64_t now_ms = clock_.NowMonotonicMs();
   {

@@ -74,6 +74,10 @@ class Mail {
   // Removes what has expired.
   void Sweep();
 
+  // Calls that wait for the store, and the messages that they carry.
+  size_t under_way_count() const;
+  size_t bytes_under_way() const;
+
  private:
   absl::Status PublishKeys(int64_t customer_id, const v1::PublishKeysCall& call, Answer answer);
   absl::Status FetchKeys(int64_t customer_id, const v1::FetchKeysCall& call, Answer answer);
@@ -100,7 +104,7 @@ class Mail {
   PreKeyThrottle pre_keys_;
   MailAllowance allowance_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   // The rest is used under mutex_.
   absl::flat_hash_map<int64_t, absl::flat_hash_map<LinkId, std::shared_ptr<Link>>> links_;
   absl::flat_hash_map<int64_t, int> under_way_;  // By customer.

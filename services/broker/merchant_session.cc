@@ -13,7 +13,7 @@ std::unique_ptr<LinkHandler> MerchantSession::Accept(const Parts& parts, std::sh
   auto session = std::make_shared<MerchantSession>(parts, std::move(link), std::move(source));
   const absl::optional<LinkId> id = parts.sessions.Add(SessionTable::Kind::kMerchant, session);
   if (!id.has_value()) {
-    session->Close(absl::ResourceExhaustedError("too many links"));
+    session->Close(absl::UnavailableError("no further links are taken now"));
   } else {
     session->link_id_ = *id;
     if (blocked) session->Refuse(protocol::RefusalReason::kRateLimited);
@@ -113,6 +113,7 @@ void MerchantSession::OnMessages(std::vector<std::string> messages) {
 absl::Status MerchantSession::Handle(const std::string& serialized) {
   v1::MerchantToBroker message;
   if (!message.ParseFromString(serialized)) return protocol::Refused();
+  CallStats::CallPtr under_way = parts_.merchant_calls.Begin(message.body_case(), under_way_);
   switch (message.body_case()) {
     case v1::MerchantToBroker::kSessionAnswer:
       return parts_.relay.OnAnswer(link_id_, message.session_answer());
@@ -122,7 +123,7 @@ absl::Status MerchantSession::Handle(const std::string& serialized) {
       parts_.relay.OnSessionClosed(link_id_, message.session_closed().handle());
       return absl::OkStatus();
     case v1::MerchantToBroker::kOfferOrder:
-      return Offer(message.call_id(), message.offer_order());
+      return Offer(message.call_id(), message.offer_order(), std::move(under_way));
     case v1::MerchantToBroker::kNoticeAck:
       parts_.notices.OnAck(merchant_id_, link_id_, message.notice_ack().notice_id());
       return absl::OkStatus();
@@ -132,16 +133,18 @@ absl::Status MerchantSession::Handle(const std::string& serialized) {
   return protocol::Refused();
 }
 
-absl::Status MerchantSession::Offer(uint64_t call_id, const v1::OfferOrderCall& call) {
+absl::Status MerchantSession::Offer(uint64_t call_id, const v1::OfferOrderCall& call,
+                                    CallStats::CallPtr under_way) {
   if (call_id == 0) return protocol::Refused();
   const absl::optional<Relay::Session> session = parts_.relay.Find(link_id_, call.handle());
-  parts_.orders.Offer(*merchant_, merchant_id_, session.has_value() ? &*session : nullptr,
-                      call.terms(), [link = link_, call_id](v1::OfferOrderResult result) {
-                        v1::BrokerToMerchant reply;
-                        reply.set_call_id(call_id);
-                        *reply.mutable_offer_order() = std::move(result);
-                        link->Send(reply.SerializeAsString()).IgnoreError();
-                      });
+  parts_.orders.Offer(
+      *merchant_, merchant_id_, session.has_value() ? &*session : nullptr, call.terms(),
+      [link = link_, call_id, under_way = std::move(under_way)](v1::OfferOrderResult result) {
+        v1::BrokerToMerchant reply;
+        reply.set_call_id(call_id);
+        *reply.mutable_offer_order() = std::move(result);
+        link->Send(reply.SerializeAsString()).IgnoreError();
+      });
   return absl::OkStatus();
 }
 
@@ -167,6 +170,11 @@ void MerchantSession::Sweep() {
 void MerchantSession::Close(const absl::Status& status) {
   state_ = State::kClosed;
   link_->Close(status);
+}
+
+void MerchantSession::Drain(const absl::Status& status) {
+  if (state_ == State::kClosed || *under_way_ > 0) return;
+  Close(status);
 }
 
 void MerchantSession::Refuse(protocol::RefusalReason reason) {

@@ -16,6 +16,7 @@
 #include "proto/merchant.pb.h"
 #include "protocol/broker_merchant_handshake.h"
 #include "services/broker/parts.h"
+#include "services/common/call_stats.h"
 #include "services/common/link.h"
 
 namespace blindcart::broker {
@@ -36,6 +37,7 @@ class MerchantSession final : public LinkHandler,
 
   void Sweep() override;
   void Close(const absl::Status& status) override;
+  void Drain(const absl::Status& status) override;
 
  private:
   enum class State { kHello, kResponse, kFinished, kServing, kClosed };
@@ -44,7 +46,8 @@ class MerchantSession final : public LinkHandler,
   void Confirm(const v1::HandshakeMessage& response);
   void Establish(const v1::HandshakeMessage& finished);
   absl::Status Handle(const std::string& serialized);
-  absl::Status Offer(uint64_t call_id, const v1::OfferOrderCall& call);
+  absl::Status Offer(uint64_t call_id, const v1::OfferOrderCall& call,
+                     CallStats::CallPtr under_way);
   void Refuse(protocol::RefusalReason reason);
 
   const Parts& parts_;
@@ -53,6 +56,8 @@ class MerchantSession final : public LinkHandler,
   const int64_t started_ms_;
   LinkId link_id_ = 0;
   std::atomic<State> state_{State::kHello};
+  const std::shared_ptr<std::atomic<int64_t>> under_way_ =
+      std::make_shared<std::atomic<int64_t>>(0);
   std::unique_ptr<protocol::BrokerSide> handshake_;  // The link's thread only.
   // Whom the link was challenged as; proved once serving.
   int64_t merchant_id_ = 0;

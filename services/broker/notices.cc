@@ -112,6 +112,13 @@ void Notices::Sweep() {
   for (const auto& [merchant_id, link_id] : stale) Load(merchant_id, link_id);
 }
 
+size_t Notices::under_way_count() const {
+  size_t count = 0;
+  std::lock_guard<std::mutex> lock(mutex_);
+  for (const auto& [merchant_id, outbox] : outboxes_) count += outbox.under_way.size();
+  return count;
+}
+
 void Notices::Load(int64_t merchant_id, LinkId link_id) {
   while (true) {
     int64_t after_id = 0;

@@ -64,6 +64,9 @@ class Notices {
   // Sends again what was not acknowledged in time.
   void Sweep();
 
+  // Sent to connected merchants and not acknowledged.
+  size_t under_way_count() const;
+
  private:
   struct Outbox {
     LinkId link_id = 0;
@@ -84,7 +87,7 @@ class Notices {
   storage::Store& store_;
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   absl::flat_hash_map<int64_t, Outbox> outboxes_;  // By merchant.
 };
 

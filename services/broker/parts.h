@@ -21,6 +21,7 @@
 #include "services/broker/relay.h"
 #include "services/broker/session_table.h"
 #include "services/broker/source_throttle.h"
+#include "services/common/call_stats.h"
 #include "services/common/worker_pool.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
@@ -49,6 +50,8 @@ struct Parts {
   const protocol::Clock& clock;
   crypto::RandomSource& random;
   protocol::RefusalCounters& counters;
+  CallStats& customer_calls;
+  CallStats& merchant_calls;
   int64_t handshake_timeout_ms;
 };
 

@@ -183,8 +183,11 @@ absl::Status Relay::OnAnswer(LinkId merchant_link, const v1::SessionAnswer& answ
     if (route == nullptr) return absl::OkStatus();
     if (route->open) return protocol::Refused();
     route->open = true;
+    ++route->on_their_way;
   }
+  open_seconds_.Observe(static_cast<double>(clock_.NowMonotonicMs() - route->opened_at_ms) / 1e3);
   SendOpenResult(route->customer_link, route->open_call_id, v1::SHOP_STATE_OPEN, answer.answer());
+  --route->on_their_way;
   return absl::OkStatus();
 }
 
@@ -203,6 +206,8 @@ absl::Status Relay::FromMerchant(LinkId merchant_link, v1::SessionFrame frame) {
     if (--route->unanswered < -kMaxUnanswered) {
       ended = true;
       EraseLocked(*route);
+    } else {
+      ++route->on_their_way;
     }
   }
   if (ended) {
@@ -214,6 +219,7 @@ absl::Status Relay::FromMerchant(LinkId merchant_link, v1::SessionFrame frame) {
   message.mutable_shop_frame()->set_sid(route->session.sid);
   message.mutable_shop_frame()->set_frame(std::move(*frame.mutable_frame()));
   Send(route->customer_link, message);
+  --route->on_their_way;
   return absl::OkStatus();
 }
 
@@ -253,9 +259,20 @@ void Relay::Sweep() {
   }
 }
 
-size_t Relay::session_count() {
+size_t Relay::session_count() const {
   std::lock_guard<std::mutex> lock(mutex_);
   return by_handle_.size();
+}
+
+bool Relay::HasUnanswered(LinkId customer_link) {
+  std::lock_guard<std::mutex> lock(mutex_);
+  const auto sids = sids_of_customer_link_.find(customer_link);
+  if (sids == sids_of_customer_link_.end()) return false;
+  for (const std::string& sid : sids->second) {
+    const RoutePtr& route = by_sid_[SidKey(customer_link, sid)];
+    if (!route->open || route->unanswered > 0 || route->on_their_way > 0) return true;
+  }
+  return false;
 }
 
 void Relay::EraseLocked(const Route& route) {

@@ -17,6 +17,7 @@
 #ifndef BLINDCART_SERVICES_BROKER_RELAY_H_
 #define BLINDCART_SERVICES_BROKER_RELAY_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -24,6 +25,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include <prometheus/histogram.h>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -36,6 +39,7 @@
 #include "protocol/channel.h"
 #include "protocol/clock.h"
 #include "services/common/link.h"
+#include "services/common/metrics.h"
 
 namespace blindcart::broker {
 
@@ -100,7 +104,11 @@ class Relay {
   // Ends sessions whose merchant has not answered in time.
   void Sweep();
 
-  size_t session_count();
+  size_t session_count() const;
+  // Whether a merchant still owes the link an answer.
+  bool HasUnanswered(LinkId customer_link);
+  // From the customer's hello until the merchant's answer to it.
+  const prometheus::Histogram& open_seconds() const { return open_seconds_; }
 
  private:
   struct Route {
@@ -114,6 +122,8 @@ class Relay {
     uint64_t open_call_id = 0;
     int64_t opened_at_ms = 0;
     int unanswered = 0;  // Requests less replies; below zero for replies that nobody asked for.
+    // Answers counted above that the customer's link does not have yet; raised under mutex_.
+    std::atomic<int> on_their_way{0};
   };
   using RoutePtr = std::shared_ptr<Route>;
   using SidKey = std::pair<LinkId, std::string>;
@@ -134,8 +144,9 @@ class Relay {
   const Options options_;
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
+  prometheus::Histogram open_seconds_{LatencyBuckets()};
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   absl::flat_hash_map<LinkId, MerchantEnd> merchant_ends_;
   absl::flat_hash_map<int64_t, LinkId> link_of_merchant_;
   absl::flat_hash_map<std::string, RoutePtr> by_handle_;

@@ -299,5 +299,26 @@ TEST_F(RelayTest, UnaskedRepliesEndTheSession) {
   EXPECT_TRUE(alice_->Last().has_shop_closed());
 }
 
+TEST_F(RelayTest, KnowsWhoIsStillOwedAnAnswer) {
+  EXPECT_FALSE(relay_->HasUnanswered(alice_end_.link_id));
+  ASSERT_TRUE(Open(alice_end_, Sid('a')).ok());
+  EXPECT_TRUE(relay_->HasUnanswered(alice_end_.link_id));
+  EXPECT_EQ(relay_->open_seconds().Collect().histogram.sample_count, 0u);
+  clock_.Advance(40);
+  const std::string handle = books_->Last().session_hello().handle();
+  ASSERT_TRUE(Answer(kBooksLink, handle).ok());
+  EXPECT_FALSE(relay_->HasUnanswered(alice_end_.link_id));
+  EXPECT_EQ(relay_->open_seconds().Collect().histogram.sample_count, 1u);
+  EXPECT_DOUBLE_EQ(relay_->open_seconds().Collect().histogram.sample_sum, 0.04);
+  ASSERT_TRUE(FromCustomer(alice_end_.link_id, Sid('a'), "request").ok());
+  EXPECT_TRUE(relay_->HasUnanswered(alice_end_.link_id));
+  EXPECT_FALSE(relay_->HasUnanswered(bob_end_.link_id));
+  ASSERT_TRUE(FromMerchant(kBooksLink, handle, "reply").ok());
+  EXPECT_FALSE(relay_->HasUnanswered(alice_end_.link_id));
+  ASSERT_TRUE(FromCustomer(alice_end_.link_id, Sid('a'), "request").ok());
+  relay_->RemoveMerchant(kBooksLink);  // Nobody is left to answer.
+  EXPECT_FALSE(relay_->HasUnanswered(alice_end_.link_id));
+}
+
 }  // namespace
 }  // namespace blindcart::broker

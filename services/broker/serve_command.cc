@@ -1,3 +1,5 @@
+#include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <iostream>
 #include <memory>
@@ -17,10 +19,16 @@
 #include "services/broker/config.h"
 #include "services/broker/goods_reactors.h"
 #include "services/broker/time_stamping.h"
+#include "services/common/drain.h"
 #include "services/common/files.h"
 #include "services/common/log.h"
+#include "services/common/metrics.h"
+#include "services/common/metrics_server.h"
+#include "services/common/readiness.h"
+#include "services/common/reflection.h"
 #include "services/common/scheduler.h"
 #include "services/common/secret_input.h"
+#include "services/common/service_metrics.h"
 #include "services/common/transport.h"
 
 namespace blindcart::broker {
@@ -28,7 +36,9 @@ namespace {
 
 using protocol::RefusalReason;
 
-constexpr int kShutdownGraceMs = 2'000;
+// For what is still there after draining.
+constexpr int64_t kMinShutdownGraceMs = 200;
+constexpr int64_t kMaxShutdownGraceMs = 2'000;
 constexpr int64_t kReportIntervalMs = 60'000;
 
 struct ServeOptions {
@@ -79,8 +89,14 @@ class RefusalReport {
 // Sweeps for as long as the scheduler runs.
 class Housekeeping {
  public:
-  Housekeeping(BrokerCore& broker, GoodsDoor& goods, Scheduler& scheduler)
-      : broker_(broker), goods_(goods), scheduler_(scheduler), report_(broker.counters()) {}
+  Housekeeping(BrokerCore& broker, GoodsDoor& goods, const Readiness& readiness,
+               ServerRunner& server, Scheduler& scheduler)
+      : broker_(broker),
+        goods_(goods),
+        readiness_(readiness),
+        server_(server),
+        scheduler_(scheduler),
+        report_(broker.counters()) {}
 
   void Start() {
     scheduler_.RunAfter(BrokerCore::kSweepIntervalMs, [this] { Tick(); });
@@ -91,6 +107,7 @@ class Housekeeping {
   void Tick() {
     broker_.Sweep();
     goods_.Sweep();
+    server_.SetServing(readiness_.ready());
     since_report_ms_ += BrokerCore::kSweepIntervalMs;
     if (since_report_ms_ >= kReportIntervalMs) {
       since_report_ms_ = 0;
@@ -101,6 +118,8 @@ class Housekeeping {
 
   BrokerCore& broker_;
   GoodsDoor& goods_;
+  const Readiness& readiness_;
+  ServerRunner& server_;
   Scheduler& scheduler_;
   RefusalReport report_;
   int64_t since_report_ms_ = 0;
@@ -110,6 +129,8 @@ absl::StatusOr<ServerRunner::Options> ServerOptions(const v1::BrokerConfig& conf
   ServerRunner::Options options;
   options.listen.assign(config.listen().begin(), config.listen().end());
   options.plain_tcp_on_loopback = config.allow_plain_tcp_on_loopback();
+  options.health_services = {v1::Broker::service_full_name()};
+  if (config.reflection()) options.plugins = {&MakeReflection};
   const DataPaths paths(config.data_dir());
   absl::StatusOr<std::string> certificate = ReadFile(paths.tls_certificate);
   if (!certificate.ok()) return certificate.status();
@@ -157,6 +178,57 @@ absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, const std::string&
   return Keys{*std::move(identity), *std::move(authority), *std::move(time_stamps)};
 }
 
+absl::Status CheckReach(storage::Store& store) {
+  return store.Read([](storage::Transaction& transaction) {
+    return transaction.meta().Get(kDecoyIdentityMetaKey).status();
+  });
+}
+
+// Null when no port is wanted.
+absl::StatusOr<std::unique_ptr<MetricsServer>> ServeMetrics(const std::string& listen,
+                                                            const BrokerCore& broker,
+                                                            const Readiness& readiness) {
+  if (listen.empty()) return std::unique_ptr<MetricsServer>();
+  MetricsServer::Pages pages;
+  pages.metrics = [&broker, &readiness] {
+    MetricPage page;
+    AddProcessMetrics(page, "broker");
+    AddReadinessMetrics(page, readiness);
+    broker.AddMetrics(page);
+    return page.Text();
+  };
+  pages.ready = [&readiness] { return readiness.ready(); };
+  absl::StatusOr<std::unique_ptr<MetricsServer>> server =
+      MetricsServer::Start(listen, std::move(pages));
+  if (server.ok()) std::cout << "metrics address=" << (*server)->address() << std::endl;
+  return server;
+}
+
+// Lets everything under way come to its end, within the configured time.
+void Drain(const v1::BrokerConfig& config, BrokerCore& broker, Readiness& readiness,
+           ServerRunner& server) {
+  using Clock = std::chrono::steady_clock;
+  LogInfo("broker.draining");
+  const Clock::time_point began = Clock::now();
+  const Clock::time_point deadline = began + std::chrono::milliseconds(config.drain_timeout_ms());
+  readiness.StartDraining();
+  server.SetServing(false);
+  WaitUntilDrained([&broker] { return broker.Drain(); }, deadline);
+  const auto milliseconds = [](Clock::duration duration) {
+    return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+  };
+  LogInfo("broker.drained",
+          {{"took_ms", milliseconds(Clock::now() - began)},
+           {"customers_left",
+            static_cast<int64_t>(broker.sessions().count(SessionTable::Kind::kCustomer))},
+           {"merchants_left",
+            static_cast<int64_t>(broker.sessions().count(SessionTable::Kind::kMerchant))},
+           {"deliveries_left", static_cast<int64_t>(broker.goods().moving_count())}});
+  broker.CloseLinks();
+  server.Shutdown(static_cast<int>(std::clamp<int64_t>(milliseconds(deadline - Clock::now()),
+                                                       kMinShutdownGraceMs, kMaxShutdownGraceMs)));
+}
+
 absl::Status Serve(const ServeOptions& options) {
   absl::StatusOr<OpenedBroker> opened = OpenBroker(options.data_dir);
   if (!opened.ok()) return opened.status();
@@ -191,8 +263,12 @@ absl::Status Serve(const ServeOptions& options) {
   BrokerService service(**broker, goods);
   absl::StatusOr<std::unique_ptr<ServerRunner>> runner = ServerRunner::Start(service, *server);
   if (!runner.ok()) return runner.status();
+  Readiness readiness([&opened] { return CheckReach(*opened->store); }, protocol::SystemClock());
+  const absl::StatusOr<std::unique_ptr<MetricsServer>> metrics =
+      ServeMetrics(config.metrics_listen(), **broker, readiness);
+  if (!metrics.ok()) return metrics.status();
   ThreadScheduler scheduler;
-  Housekeeping housekeeping(**broker, goods, scheduler);
+  Housekeeping housekeeping(**broker, goods, readiness, **runner, scheduler);
   housekeeping.Start();
   status = AnnounceReady((*runner)->addresses(), options.address_file);
   if (status.ok()) {
@@ -200,9 +276,7 @@ absl::Status Serve(const ServeOptions& options) {
     WaitForTerminationSignal();
   }
 
-  LogInfo("broker.stopping");
-  (*broker)->CloseLinks();
-  (*runner)->Shutdown(kShutdownGraceMs);
+  Drain(config, **broker, readiness, **runner);
   scheduler.Shutdown();
   housekeeping.WriteReport();
   return status;
@@ -221,7 +295,10 @@ void AddServeCommand(CLI::App& app, Run* run) {
   command->add_option("--passphrase-file", options->passphrase_file,
                       "Pass phrase of the keys [$BLINDCART_PASSPHRASE, else asked for]");
   command->footer(
-      "Prints \"ready address=ADDRESS\" for each address; stops on SIGTERM or Ctrl-C.\n"
+      "Prints \"ready address=ADDRESS\" for each address (and before it \"metrics "
+      "address=ADDRESS\"\n"
+      "if that port is wanted). On SIGTERM or Ctrl-C it takes nothing new, finishes what is under\n"
+      "way, for drain_timeout_ms at most, and ends; a second one ends it at once.\n"
       "Examples:\n"
       "  broker serve\n"
       "  broker serve --data-dir /srv/broker --listen 127.0.0.1:0 --address-file /run/broker.addr");

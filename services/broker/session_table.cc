@@ -10,7 +10,7 @@ absl::optional<LinkId> SessionTable::Add(Kind kind, std::weak_ptr<Session> sessi
   size_t& links = kind == Kind::kCustomer ? customer_links_ : merchant_links_;
   const size_t most =
       kind == Kind::kCustomer ? options_.max_customer_links : options_.max_merchant_links;
-  if (links >= most) return absl::nullopt;
+  if (!adding_ || links >= most) return absl::nullopt;
   ++links;
   const LinkId id = next_id_++;
   Entry entry;
@@ -59,16 +59,26 @@ void SessionTable::CloseAll(const absl::Status& status) {
   for (const std::shared_ptr<Session>& session : All()) session->Close(status);
 }
 
-size_t SessionTable::count(Kind kind) {
+void SessionTable::StopAdding() {
+  std::lock_guard<std::mutex> lock(mutex_);
+  adding_ = false;
+}
+
+void SessionTable::Drain(Kind kind, const absl::Status& status) {
+  for (const std::shared_ptr<Session>& session : All(kind)) session->Drain(status);
+}
+
+size_t SessionTable::count(Kind kind) const {
   std::lock_guard<std::mutex> lock(mutex_);
   return kind == Kind::kCustomer ? customer_links_ : merchant_links_;
 }
 
-std::vector<std::shared_ptr<Session>> SessionTable::All() {
+std::vector<std::shared_ptr<Session>> SessionTable::All(absl::optional<Kind> kind) {
   std::vector<std::shared_ptr<Session>> sessions;
   std::lock_guard<std::mutex> lock(mutex_);
   sessions.reserve(entries_.size());
   for (const auto& [id, entry] : entries_) {
+    if (kind.has_value() && entry.kind != *kind) continue;
     if (std::shared_ptr<Session> session = entry.session.lock()) {
       sessions.push_back(std::move(session));
     }

@@ -25,6 +25,9 @@ class Session {
   // Closes the link when its handshake is overdue or its session has expired.
   virtual void Sweep() = 0;
   virtual void Close(const absl::Status& status) = 0;
+  // Takes nothing new from now on, and closes the link with `status` unless something that was asked
+  // for over it is still under way. To be called again until the link is gone.
+  virtual void Drain(const absl::Status& status) = 0;
 };
 
 class SessionTable {
@@ -39,7 +42,7 @@ class SessionTable {
 
   explicit SessionTable(const Options& options) : options_(options) {}
 
-  // The new link's id, unless there are too many of its kind.
+  // The new link's id, unless there are too many of its kind or no more are wanted.
   absl::optional<LinkId> Add(Kind kind, std::weak_ptr<Session> session);
   // Idempotent.
   void Remove(LinkId link_id);
@@ -50,7 +53,11 @@ class SessionTable {
 
   void Sweep();
   void CloseAll(const absl::Status& status);
-  size_t count(Kind kind);
+  // From now on every further link is one too many.
+  void StopAdding();
+  // Session::Drain of all of a kind.
+  void Drain(Kind kind, const absl::Status& status);
+  size_t count(Kind kind) const;
 
  private:
   struct Entry {
@@ -59,11 +66,12 @@ class SessionTable {
     std::weak_ptr<Session> session;
   };
 
-  std::vector<std::shared_ptr<Session>> All();
+  std::vector<std::shared_ptr<Session>> All(absl::optional<Kind> kind = absl::nullopt);
 
   const Options options_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   LinkId next_id_ = 1;
+  bool adding_ = true;
   size_t customer_links_ = 0;
   size_t merchant_links_ = 0;
   absl::flat_hash_map<LinkId, Entry> entries_;

@@ -10,7 +10,9 @@ namespace {
 struct FakeSession : Session {
   void Sweep() override { ++sweeps; }
   void Close(const absl::Status& status) override { closed = status; }
+  void Drain(const absl::Status& status) override { drained = status; }
   int sweeps = 0;
+  absl::Status drained;
   absl::Status closed;
 };
 
@@ -67,6 +69,20 @@ TEST_F(SessionTableTest, SweepsAndClosesWhatStillLives) {
   EXPECT_EQ(sessions_[1]->sweeps, 1);
   table_.CloseAll(absl::UnavailableError("stop"));
   EXPECT_TRUE(absl::IsUnavailable(sessions_[1]->closed));
+}
+
+TEST_F(SessionTableTest, DrainsOneKindAndTakesNoMore) {
+  table_.Add(SessionTable::Kind::kCustomer, sessions_[0]);
+  table_.Add(SessionTable::Kind::kMerchant, sessions_[1]);
+  table_.StopAdding();
+  EXPECT_FALSE(table_.Add(SessionTable::Kind::kCustomer, sessions_[2]).has_value());
+  EXPECT_FALSE(table_.Add(SessionTable::Kind::kMerchant, sessions_[2]).has_value());
+  const absl::Status going = absl::UnavailableError("going");
+  table_.Drain(SessionTable::Kind::kCustomer, going);
+  EXPECT_EQ(sessions_[0]->drained, going);
+  EXPECT_TRUE(sessions_[1]->drained.ok());
+  table_.Drain(SessionTable::Kind::kMerchant, going);
+  EXPECT_EQ(sessions_[1]->drained, going);
 }
 
 }  // namespace

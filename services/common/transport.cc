@@ -11,10 +11,13 @@
 #include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <filesystem>
 
 #include <grpc/grpc.h>
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/impl/server_builder_option.h>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
@@ -46,6 +49,23 @@ void HoldGrpc() {
   static_cast<void>(held);
 }
 
+// Puts exactly the given plugins into a server. Without it, what a program is linked with, such as
+// reflection, would add itself to every server.
+class OnlyThesePlugins final : public grpc::ServerBuilderOption {
+ public:
+  explicit OnlyThesePlugins(
+      std::vector<std::function<std::unique_ptr<grpc::ServerBuilderPlugin>()>> makers)
+      : makers_(std::move(makers)) {}
+  void UpdateArguments(grpc::ChannelArguments*) override {}
+  void UpdatePlugins(std::vector<std::unique_ptr<grpc::ServerBuilderPlugin>>* plugins) override {
+    plugins->clear();
+    for (const auto& make : makers_) plugins->push_back(make());
+  }
+
+ private:
+  const std::vector<std::function<std::unique_ptr<grpc::ServerBuilderPlugin>()>> makers_;
+};
+
 // The same for the queue and threads that all callback calls of a process share: gRPC 1.51 ends them
 // with their last user, and a connection that is closing at that moment then aborts the process
 // ("ref_counted.h: prior > 0"). A server without an address, which is never used, keeps them.
@@ -55,6 +75,8 @@ void HoldCallbackThreads() {
     static auto* const service = new grpc::CallbackGenericService();
     grpc::ServerBuilder builder;
     builder.RegisterCallbackGenericService(service);
+    builder.SetOption(std::make_unique<OnlyThesePlugins>(
+        std::vector<std::function<std::unique_ptr<grpc::ServerBuilderPlugin>()>>()));
     return builder.BuildAndStart().release();
   }();
   static_cast<void>(held);
@@ -209,6 +231,10 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     builder.AddListeningPort(address, credentials, &ports[i]);
   }
   for (grpc::Service* service : services) builder.RegisterService(service);
+  builder.SetOption(std::make_unique<OnlyThesePlugins>(options.plugins));
+  // Asked for by a switch of the whole process, which is as it was before when this server is built.
+  const bool health_before = grpc::DefaultHealthCheckServiceEnabled();
+  grpc::EnableDefaultHealthCheckService(!options.health_services.empty());
   // Sockets are made for their owner only; no moment in between is open to others. The mask is the
   // whole process's, so a server without such a socket leaves it alone.
   const bool has_socket =
@@ -217,6 +243,7 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
   const mode_t mask = has_socket ? umask(0177) : 0;
   std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
   if (has_socket) umask(mask);
+  grpc::EnableDefaultHealthCheckService(health_before);
   if (server == nullptr) {
     return absl::UnavailableError(
         absl::StrCat("cannot listen on ", options.listen.front(),
@@ -233,16 +260,30 @@ absl::StatusOr<std::unique_ptr<ServerRunner>> ServerRunner::Start(
     }
   }
   runner->server_ = std::move(server);
+  runner->health_services_ = options.health_services;
+  for (const std::string& service : runner->health_services_) {
+    runner->server_->GetHealthCheckService()->SetServingStatus(service, true);
+  }
   return runner;
 }
 
 ServerRunner::~ServerRunner() { Shutdown(0); }
 
+void ServerRunner::SetServing(bool serving) {
+  std::lock_guard<std::mutex> lock(health_mutex_);
+  if (server_ == nullptr || health_services_.empty() || serving == serving_) return;
+  serving_ = serving;
+  server_->GetHealthCheckService()->SetServingStatus(serving);  // Of all that it knows.
+}
+
 void ServerRunner::Shutdown(int grace_ms) {
   if (server_ == nullptr) return;
   server_->Shutdown(std::chrono::system_clock::now() + std::chrono::milliseconds(grace_ms));
   server_->Wait();
-  server_.reset();
+  {
+    std::lock_guard<std::mutex> lock(health_mutex_);
+    server_.reset();
+  }
   for (const std::string& address : addresses_) {
     if (IsUnixAddress(address)) unlink(UnixPath(address).c_str());
   }
@@ -323,6 +364,17 @@ int WaitForTerminationSignal() {
   int received = 0;
   sigwait(&signals, &received);
   return received;
+}
+
+bool WaitForTerminationSignal(int timeout_ms) {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  timespec timeout{};
+  timeout.tv_sec = timeout_ms / 1000;
+  timeout.tv_nsec = static_cast<decltype(timeout.tv_nsec)>(timeout_ms % 1000) * 1'000'000;
+  return sigtimedwait(&signals, nullptr, &timeout) > 0;
 }
 
 }  // namespace blindcart

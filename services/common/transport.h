@@ -7,7 +7,9 @@
 #ifndef BLINDCART_SERVICES_COMMON_TRANSPORT_H_
 #define BLINDCART_SERVICES_COMMON_TRANSPORT_H_
 
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -54,6 +56,11 @@ class ServerRunner {
     bool plain_tcp_on_loopback = false;
     int max_message_bytes = kMaxGrpcMessageBytes;
     int max_streams_per_connection = 64;
+    // Full names of services. Not empty: gRPC's health service answers for them and for "", the whole
+    // server; see SetServing.
+    std::vector<std::string> health_services = {};
+    // Nothing else that the program is linked with opens itself on the server.
+    std::vector<std::function<std::unique_ptr<grpc::ServerBuilderPlugin>()>> plugins = {};
   };
   // The services must outlive the runner.
   static absl::StatusOr<std::unique_ptr<ServerRunner>> Start(
@@ -66,6 +73,9 @@ class ServerRunner {
 
   // The addresses in use, ports filled in, in the order of Options::listen.
   const std::vector<std::string>& addresses() const { return addresses_; }
+  // What the health service says; at first that the server is serving. Those who watch are told of a
+  // change.
+  void SetServing(bool serving);
   // Ends all calls within `grace_ms` and stops.
   void Shutdown(int grace_ms);
 
@@ -73,6 +83,9 @@ class ServerRunner {
   ServerRunner() = default;
   std::unique_ptr<grpc::Server> server_;
   std::vector<std::string> addresses_;
+  std::vector<std::string> health_services_;
+  std::mutex health_mutex_;
+  bool serving_ = true;  // Under health_mutex_.
 };
 
 // A channel to a broker. `tls_root_pem` is the pinned root; ignored for Unix sockets. Two channels
@@ -93,6 +106,8 @@ std::shared_ptr<grpc::Channel> DialLocal(const std::string& socket_path);
 // thread starts.
 void BlockTerminationSignals();
 int WaitForTerminationSignal();
+// The same for at most so long; whether one came.
+bool WaitForTerminationSignal(int timeout_ms);
 
 }  // namespace blindcart
 

@@ -4,7 +4,8 @@
 
 namespace blindcart {
 
-WorkerPool::WorkerPool(size_t threads, size_t max_queue) : max_queue_(max_queue) {
+WorkerPool::WorkerPool(size_t threads, size_t max_queue)
+    : max_queue_(max_queue), thread_count_(threads) {
   threads_.reserve(threads);
   for (size_t i = 0; i < threads; ++i) threads_.emplace_back([this] { Work(); });
 }
@@ -15,7 +16,10 @@ absl::Status WorkerPool::Run(std::function<void()> task) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_) return absl::UnavailableError("shutting down");
-    if (queue_.size() >= max_queue_) return absl::ResourceExhaustedError("too much work waits");
+    if (queue_.size() >= max_queue_) {
+      ++refused_;
+      return absl::ResourceExhaustedError("too much work waits");
+    }
     queue_.push_back(std::move(task));
   }
   wake_.notify_one();
@@ -33,6 +37,11 @@ void WorkerPool::Shutdown() {
   threads_.clear();
 }
 
+WorkerPool::Stats WorkerPool::stats() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return {thread_count_, running_, queue_.size(), refused_};
+}
+
 void WorkerPool::Work() {
   std::unique_lock<std::mutex> lock(mutex_);
   while (true) {
@@ -42,10 +51,12 @@ void WorkerPool::Work() {
       // The task, and what it holds, is gone before the lock is taken again.
       const std::function<void()> task = std::move(queue_.front());
       queue_.pop_front();
+      ++running_;
       lock.unlock();
       task();
     }
     lock.lock();
+    --running_;
   }
 }
 

@@ -8,6 +8,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <mutex>
@@ -39,14 +40,25 @@ class WorkerPool : public Executor {
   // Refuses new tasks, finishes those accepted, and ends the threads. Idempotent.
   void Shutdown();
 
+  struct Stats {
+    size_t threads = 0;
+    size_t running = 0;
+    size_t waiting = 0;
+    uint64_t refused = 0;  // Found the queue full, so far.
+  };
+  Stats stats() const;
+
  private:
   void Work();
 
   const size_t max_queue_;
-  std::mutex mutex_;
+  const size_t thread_count_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> queue_;
   bool closing_ = false;
+  size_t running_ = 0;
+  uint64_t refused_ = 0;
   std::mutex join_mutex_;  // Makes concurrent Shutdown calls safe; never held with mutex_.
   std::vector<std::thread> threads_;
 };

@@ -32,8 +32,16 @@ TEST(WorkerPoolTest, RefusesWhatDoesNotFitAndWhatComesTooLate) {
   EXPECT_TRUE(pool.Run([&ran] { ++ran; }).ok());
   EXPECT_TRUE(pool.Run([&ran] { ++ran; }).ok());
   EXPECT_EQ(pool.Run([&ran] { ++ran; }).code(), absl::StatusCode::kResourceExhausted);
+  WorkerPool::Stats stats = pool.stats();
+  EXPECT_EQ(stats.threads, 1u);
+  EXPECT_EQ(stats.running, 1u);
+  EXPECT_EQ(stats.waiting, 2u);
+  EXPECT_EQ(stats.refused, 1u);
   go.set_value();
   pool.Shutdown();
+  stats = pool.stats();
+  EXPECT_EQ(stats.running, 0u);
+  EXPECT_EQ(stats.waiting, 0u);
   EXPECT_EQ(ran, 2);
   EXPECT_EQ(pool.Run([&ran] { ++ran; }).code(), absl::StatusCode::kUnavailable);
   EXPECT_EQ(ran, 2);

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "protocol/shop_link.h"
 #include "services/common/files.h"
+#include "services/common/metrics_server.h"
 
 namespace blindcart::merchant {
 namespace {
@@ -17,6 +18,9 @@ constexpr int64_t kMaxOrderLifetimeMs = 24 * 3'600'000LL;
 constexpr int kDefaultDeliveries = 64;
 constexpr int kMaxDeliveries = 4096;
 constexpr int kMaxBrokers = 16;
+constexpr int64_t kDefaultDrainTimeoutMs = 20'000;
+constexpr int64_t kMinDrainTimeoutMs = 100;
+constexpr int64_t kMaxDrainTimeoutMs = 3'600'000;
 
 std::vector<uint64_t> ClassList(const v1::MerchantConfig& config) {
   return {config.size_classes_bytes().begin(), config.size_classes_bytes().end()};
@@ -47,6 +51,7 @@ v1::MerchantConfig DefaultConfig(const std::string& name, const std::string& bro
   config.set_order_lifetime_ms(kDefaultOrderLifetimeMs);
   config.set_log_level("info");
   config.set_max_deliveries(kDefaultDeliveries);
+  config.set_drain_timeout_ms(kDefaultDrainTimeoutMs);
   return config;
 }
 
@@ -56,6 +61,7 @@ absl::Status CompleteConfig(v1::MerchantConfig* config) {
   if (config->order_lifetime_ms() == 0) config->set_order_lifetime_ms(kDefaultOrderLifetimeMs);
   if (config->max_deliveries() == 0) config->set_max_deliveries(kDefaultDeliveries);
   if (config->log_level().empty()) config->set_log_level("info");
+  if (config->drain_timeout_ms() == 0) config->set_drain_timeout_ms(kDefaultDrainTimeoutMs);
 
   if (!protocol::IsValidShopName(config->name())) {
     return absl::InvalidArgumentError("name has to be 1 to 64 characters of a-z, 0-9 and '-'");
@@ -81,6 +87,17 @@ absl::Status CompleteConfig(v1::MerchantConfig* config) {
   if (config->max_deliveries() < 1 || config->max_deliveries() > kMaxDeliveries) {
     return absl::InvalidArgumentError(
         absl::StrCat("max_deliveries has to be 1 to ", kMaxDeliveries));
+  }
+  if (!config->metrics_listen().empty()) {
+    const absl::Status metrics = CheckMetricsAddress(config->metrics_listen());
+    if (!metrics.ok()) {
+      return absl::InvalidArgumentError(absl::StrCat("metrics_listen: ", metrics.message()));
+    }
+  }
+  if (config->drain_timeout_ms() < kMinDrainTimeoutMs ||
+      config->drain_timeout_ms() > kMaxDrainTimeoutMs) {
+    return absl::InvalidArgumentError(absl::StrCat("drain_timeout_ms has to be ",
+                                                   kMinDrainTimeoutMs, " to ", kMaxDrainTimeoutMs));
   }
   if (!config->size_classes_bytes().empty()) {
     const absl::Status classes = protocol::SizeClasses::Create(ClassList(*config)).status();
@@ -162,7 +179,22 @@ std::string CommentedConfig(const v1::MerchantConfig& config) {
                   "\n\n"
                   "# debug, info, warning or error. No level logs names, amounts or products.\n"
                   "log_level: ",
-                  Quoted(config.log_level()), "\n");
+                  Quoted(config.log_level()),
+                  "\n\n"
+                  "# HOST:PORT of a plain HTTP port with /metrics (Prometheus), /healthz and "
+                  "/readyz, for\n"
+                  "# loopback or a network of its own. Empty: the shop opens no port.\n"
+                  "metrics_listen: ",
+                  Quoted(config.metrics_listen()),
+                  "\n\n"
+                  "# When the shop is told to stop, what is under way may take so long to end.\n"
+                  "drain_timeout_ms: ",
+                  config.drain_timeout_ms(),
+                  "\n\n"
+                  "# Whether gRPC tools may ask for the description of the services on the Unix "
+                  "socket.\n"
+                  "reflection: ",
+                  config.reflection() ? "true" : "false", "\n");
   return text;
 }
 

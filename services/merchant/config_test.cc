@@ -25,6 +25,9 @@ absl::Status Write(const std::string& folder, const std::string& text) {
 TEST(MerchantConfigTest, WhatInitWritesIsWhatServeReads) {
   const std::string folder = Folder();
   v1::MerchantConfig written = DefaultConfig("bookshop", "localhost:7443");
+  written.set_metrics_listen("[::1]:9465");
+  written.set_drain_timeout_ms(1'234);
+  written.set_reflection(true);
   written.add_size_classes_bytes(65'536);
   written.add_size_classes_bytes(67'108'864);
   ASSERT_TRUE(CompleteConfig(&written).ok());
@@ -37,6 +40,9 @@ TEST(MerchantConfigTest, WhatInitWritesIsWhatServeReads) {
   EXPECT_EQ(read->admin_socket(), folder + "/admin.sock");
   EXPECT_EQ(read->order_lifetime_ms(), written.order_lifetime_ms());
   EXPECT_EQ(read->max_deliveries(), written.max_deliveries());
+  EXPECT_EQ(read->metrics_listen(), written.metrics_listen());
+  EXPECT_EQ(read->drain_timeout_ms(), written.drain_timeout_ms());
+  EXPECT_EQ(read->reflection(), written.reflection());
   EXPECT_EQ(MaxContentBytes(*read), 67'108'864u);
   EXPECT_EQ(*SizeClassesOf(*read).ClassFor(65'537), 67'108'864u);
 }
@@ -52,6 +58,9 @@ TEST(MerchantConfigTest, FillsInWhatIsLeftOut) {
   EXPECT_EQ(read->brokers(0).card_path(), "/etc/card");
   EXPECT_GT(read->order_lifetime_ms(), 0);
   EXPECT_GT(read->max_deliveries(), 0);
+  EXPECT_GT(read->drain_timeout_ms(), 0);
+  EXPECT_EQ(read->metrics_listen(), "");
+  EXPECT_FALSE(read->reflection());
   EXPECT_EQ(*SizeClassesOf(*read).ClassFor(1), 65'536u);
 }
 
@@ -70,6 +79,9 @@ TEST(MerchantConfigTest, RefusesWhatIsOutOfBoundsAndNamesIt) {
       {"order_lifetime_ms", [](v1::MerchantConfig* config) { config->set_order_lifetime_ms(-1); }},
       {"order_lifetime_ms", [](v1::MerchantConfig* config) { config->set_order_lifetime_ms(9); }},
       {"max_deliveries", [](v1::MerchantConfig* config) { config->set_max_deliveries(-1); }},
+      {"metrics_listen",
+       [](v1::MerchantConfig* config) { config->set_metrics_listen("everywhere"); }},
+      {"drain_timeout_ms", [](v1::MerchantConfig* config) { config->set_drain_timeout_ms(-1); }},
       {"size_classes_bytes",
        [](v1::MerchantConfig* config) { config->add_size_classes_bytes(1000); }},
       {"log_level", [](v1::MerchantConfig* config) { config->set_log_level("loud"); }},

@@ -26,6 +26,7 @@ struct InitOptions {
   std::string broker_address;
   std::string passphrase_file;
   bool plain_tcp = false;
+  std::string metrics_listen;
 };
 
 absl::Status Init(const InitOptions& options) {
@@ -40,6 +41,7 @@ absl::Status Init(const InitOptions& options) {
   v1::MerchantConfig config = DefaultConfig(
       options.name, options.broker_address.empty() ? card->card.address() : options.broker_address);
   config.mutable_brokers(0)->set_plain_tcp(options.plain_tcp);
+  config.set_metrics_listen(options.metrics_listen);
   absl::Status status = CompleteConfig(&config);
   if (!status.ok()) return status;
   absl::StatusOr<crypto::SecretBytes> pass_phrase =
@@ -121,6 +123,8 @@ void AddInitCommand(CLI::App& app, int* exit_code) {
                       "HOST:PORT or unix:PATH of the broker, instead of the card's");
   command->add_flag("--plain-tcp", options->plain_tcp,
                     "No TLS, towards a broker on this machine that allows it");
+  command->add_option("--metrics-listen", options->metrics_listen,
+                      "HOST:PORT for metrics and health, on loopback say [none]");
   command->add_option("--passphrase-file", options->passphrase_file,
                       "File with the pass phrase of the keys (else $BLINDCART_PASSPHRASE, else "
                       "you are asked)");

@@ -43,8 +43,12 @@ absl::Status Serve(const ServeOptions& options) {
   absl::StatusOr<std::unique_ptr<ShopServer>> server =
       ShopServer::Start(*config, *std::move(identity), std::move(cards));
   if (!server.ok()) return server.status();
+  if (const std::string metrics = (*server)->metrics_address(); !metrics.empty()) {
+    std::cout << "metrics address=" << metrics << "\n";
+  }
   std::cout << "ready socket=" << (*server)->socket_path() << std::endl;
   WaitForTerminationSignal();
+  (*server)->Drain();
   (*server)->Stop();
   return absl::OkStatus();
 }
@@ -60,7 +64,10 @@ void AddServeCommand(CLI::App& app, int* exit_code) {
                       "File with the pass phrase of the keys (else $BLINDCART_PASSPHRASE, else "
                       "you are asked)");
   command->footer(
-      "Prints `ready socket=PATH` when its own commands can be used; ends cleanly on SIGTERM.\n"
+      "Prints `ready socket=PATH` when its own commands can be used (and before it `metrics\n"
+      "address=ADDRESS` if that port is wanted). On SIGTERM it takes nothing new, finishes what "
+      "is\n"
+      "under way, for drain_timeout_ms at most, and ends; a second signal ends it at once.\n"
       "Example:\n"
       "  merchant serve --data-dir bookshop --passphrase-file bookshop.secret");
   command->callback([options, exit_code] { *exit_code = ExitCode(Serve(*options)); });

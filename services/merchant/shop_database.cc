@@ -1,5 +1,6 @@
 #include "services/merchant/shop_database.h"
 
+#include <chrono>
 #include <future>
 #include <utility>
 
@@ -98,7 +99,10 @@ absl::Status ShopDatabase::Submit(Job job, Done done) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_) return absl::UnavailableError("shutting down");
-    if (waiting_.size() >= kMaxQueue) return absl::ResourceExhaustedError("too many writes wait");
+    if (waiting_.size() >= kMaxQueue) {
+      ++stats_.refused;
+      return absl::ResourceExhaustedError("too many writes wait");
+    }
     waiting_.push_back(Item{std::move(job), std::move(done), absl::OkStatus()});
   }
   wake_.notify_one();
@@ -128,6 +132,11 @@ void ShopDatabase::Shutdown() {
   if (thread_.joinable()) thread_.join();
 }
 
+size_t ShopDatabase::waiting() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return waiting_.size();
+}
+
 void ShopDatabase::Work() {
   while (true) {
     std::vector<Item> batch;
@@ -140,12 +149,14 @@ void ShopDatabase::Work() {
         waiting_.pop_front();
       }
     }
-    Commit(batch);
+    const auto began = std::chrono::steady_clock::now();
+    const absl::Status committed = Commit(batch);
+    stats_.Note(batch.size(), std::chrono::steady_clock::now() - began, committed.ok());
     for (Item& item : batch) item.done(std::move(item.status));
   }
 }
 
-void ShopDatabase::Commit(std::vector<Item>& batch) {
+absl::Status ShopDatabase::Commit(std::vector<Item>& batch) {
   const absl::Status committed = writer_->InTransaction([&]() -> absl::Status {
     for (Item& item : batch) {
       item.status = writer_->InSavepoint([&] { return item.job(*writer_); });
@@ -154,9 +165,10 @@ void ShopDatabase::Commit(std::vector<Item>& batch) {
     }
     return absl::OkStatus();
   });
-  if (committed.ok()) return;
+  if (committed.ok()) return committed;
   // Nothing of any job has happened; also a job's own refusal may rest on one that did not.
   for (Item& item : batch) item.status = committed;
+  return committed;
 }
 
 }  // namespace blindcart::merchant

@@ -24,6 +24,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/storage/commit_stats.h"
 #include "services/storage/sqlite.h"
 
 namespace blindcart::merchant {
@@ -55,6 +56,9 @@ class ShopDatabase {
   // Refuses new jobs, finishes those accepted, ends the thread. Idempotent. Not from `done`.
   void Shutdown();
 
+  size_t waiting() const;  // Jobs.
+  const storage::CommitStats& stats() const { return stats_; }
+
  private:
   struct Item {
     Job job;
@@ -65,13 +69,14 @@ class ShopDatabase {
   ShopDatabase(std::unique_ptr<storage::SqliteDatabase> writer,
                std::unique_ptr<storage::SqliteDatabase> reader);
   void Work();
-  void Commit(std::vector<Item>& batch);
+  absl::Status Commit(std::vector<Item>& batch);
 
   const std::unique_ptr<storage::SqliteDatabase> writer_;  // The thread's.
   std::mutex reader_mutex_;
   const std::unique_ptr<storage::SqliteDatabase> reader_;  // Under reader_mutex_.
 
-  std::mutex mutex_;
+  storage::CommitStats stats_;
+  mutable std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<Item> waiting_;
   bool closing_ = false;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <mutex>
 #include <utility>
 
@@ -14,9 +15,15 @@
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
 #include "services/catalog/goods_store.h"
+#include "services/common/drain.h"
 #include "services/common/grpc_link.h"
 #include "services/common/log.h"
+#include "services/common/metrics.h"
+#include "services/common/metrics_server.h"
+#include "services/common/readiness.h"
+#include "services/common/reflection.h"
 #include "services/common/scheduler.h"
+#include "services/common/service_metrics.h"
 #include "services/common/transport.h"
 #include "services/common/worker_pool.h"
 #include "services/merchant/admin_service.h"
@@ -31,6 +38,7 @@
 #include "services/merchant/shop_database.h"
 #include "services/merchant/shop_service.h"
 #include "services/merchant/shop_sessions.h"
+#include "services/storage/store_metrics.h"
 
 namespace blindcart::merchant {
 namespace {
@@ -44,6 +52,7 @@ constexpr size_t kMaxWaitingAdminWork = 64;
 constexpr int64_t kSweepMs = 5'000;
 constexpr int kSweepsPerReport = 12;  // Once a minute.
 constexpr int kShutdownGraceMs = 1'000;
+constexpr int64_t kHealthMs = 500;  // How often the health service is told.
 
 // One configured broker.
 struct BrokerEnd {
@@ -102,6 +111,7 @@ struct ShopServer::State {
       : lock(std::move(taken_lock)),
         name(config.name()),
         socket_path(config.admin_socket()),
+        drain_timeout_ms(config.drain_timeout_ms()),
         identity(std::move(own)),
         workers(kWorkers, kMaxWaitingWork),
         readers(kReaders, static_cast<size_t>(config.max_deliveries())),
@@ -117,16 +127,22 @@ struct ShopServer::State {
                static_cast<size_t>(config.max_deliveries())),
         admin(*database, *goods, crypto::SystemRandom(), MaxContentBytes(config)),
         admin_service(
-            admin, [this] { return Report(); }, admin_workers) {}
+            admin, [this] { return Report(); }, admin_workers),
+        readiness([this] { return CheckDatabase(); }, protocol::SystemClock()) {}
 
   absl::Status AddBroker(const v1::BrokerContact& contact, const LoadedBrokerCard& card);
   void Sweep(int count);
   v1::MerchantStatusReply Report();
   void ReportRefusals();
+  absl::Status CheckDatabase();
+  void TellHealth();
+  size_t OpenSessions() const;
+  std::string Metrics();
 
   const std::unique_ptr<FolderLock> lock;
   const std::string name;
   const std::string socket_path;
+  const int64_t drain_timeout_ms;
   const crypto::Identity identity;
   protocol::RefusalCounters refusals;
   WorkerPool workers;
@@ -141,9 +157,11 @@ struct ShopServer::State {
   GoodsSender sender;
   ShopAdmin admin;
   AdminService admin_service;
+  Readiness readiness;
   std::vector<std::unique_ptr<BrokerEnd>> brokers;
   std::unique_ptr<ServerRunner> runner;
-  uint64_t reported_refusals = 0;  // The scheduler's alone.
+  std::unique_ptr<MetricsServer> metrics_server;  // Null when no port is wanted.
+  uint64_t reported_refusals = 0;                 // The scheduler's alone.
   bool stopped = false;
 };
 
@@ -230,13 +248,63 @@ v1::MerchantStatusReply ShopServer::State::Report() {
     status->set_address(broker->address);
     status->set_connected(broker->client->connected());
     status->set_fingerprint_hex(crypto::HexEncode(broker->identity.fingerprint()));
-    if (const auto conversation = broker->Conversation()) {
-      report.set_open_sessions(report.open_sessions() +
-                               static_cast<int64_t>(conversation->sessions().size()));
-    }
   }
+  report.set_open_sessions(static_cast<int64_t>(OpenSessions()));
   report.set_running_deliveries(static_cast<int64_t>(sender.active()));
   return report;
+}
+
+absl::Status ShopServer::State::CheckDatabase() {
+  return database->Read([](storage::SqliteDatabase& reader) {
+    return reader.Prepare("SELECT version FROM catalogue").Step().status();
+  });
+}
+
+void ShopServer::State::TellHealth() {
+  runner->SetServing(readiness.ready());
+  scheduler.RunAfter(kHealthMs, [this] { TellHealth(); });
+}
+
+size_t ShopServer::State::OpenSessions() const {
+  size_t count = 0;
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) {
+    if (const auto conversation = broker->Conversation()) count += conversation->sessions().size();
+  }
+  return count;
+}
+
+std::string ShopServer::State::Metrics() {
+  MetricPage page;
+  AddProcessMetrics(page, "merchant");
+  AddReadinessMetrics(page, readiness);
+  AddRefusalMetrics(page, refusals);
+  shop.calls().AddTo(page, "shop");
+  AddPoolMetrics(page, "workers", workers.stats());
+  AddPoolMetrics(page, "readers", readers.stats());
+  AddPoolMetrics(page, "admin", admin_workers.stats());
+  storage::AddCommitMetrics(page, database->stats(), database->waiting());
+  int connected = 0;
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) connected += broker->client->connected();
+  const int configured = static_cast<int>(brokers.size());
+  page.AddGauge("blindcart_merchant_broker_links", "Links to the configured brokers.", connected,
+                {{"state", "up"}});
+  page.AddGauge("blindcart_merchant_broker_links", "Links to the configured brokers.",
+                configured - connected, {{"state", "down"}});
+  page.AddGauge("blindcart_merchant_sessions", "Sessions with nameless customers.",
+                static_cast<double>(OpenSessions()));
+  page.AddGauge("blindcart_merchant_deliveries", "Deliveries that run.",
+                static_cast<double>(sender.active()));
+  const PaymentCounters& counters = payments.counters();
+  const auto anomaly = [&page](MetricText kind, int64_t count) {
+    page.AddCounter("blindcart_merchant_payment_anomalies_total",
+                    "What a healthy pair of merchant and broker never counts.",
+                    static_cast<double>(count), {{"kind", kind}});
+  };
+  anomaly("unknown_order", counters.unknown_orders);
+  anomaly("bad_receipt", counters.bad_receipts);
+  anomaly("contradiction", counters.contradictions);
+  anomaly("oversold", counters.oversold);
+  return page.Text();
 }
 
 absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::MerchantConfig& config,
@@ -261,13 +329,23 @@ absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::Merchant
   }
   ServerRunner::Options options;
   options.listen = {absl::StrCat("unix:", config.admin_socket())};
+  options.health_services = {v1::MerchantAdmin::service_full_name()};
+  if (config.reflection()) options.plugins = {&MakeReflection};
   absl::StatusOr<std::unique_ptr<ServerRunner>> runner =
       ServerRunner::Start(state->admin_service, options);
   if (!runner.ok()) return runner.status();
   state->runner = *std::move(runner);
-  for (const std::unique_ptr<BrokerEnd>& broker : state->brokers) broker->client->Start();
   State* const raw = state.get();
+  if (!config.metrics_listen().empty()) {
+    absl::StatusOr<std::unique_ptr<MetricsServer>> metrics_server = MetricsServer::Start(
+        config.metrics_listen(),
+        {[raw] { return raw->Metrics(); }, [raw] { return raw->readiness.ready(); }});
+    if (!metrics_server.ok()) return metrics_server.status();
+    state->metrics_server = *std::move(metrics_server);
+  }
+  for (const std::unique_ptr<BrokerEnd>& broker : state->brokers) broker->client->Start();
   state->scheduler.RunAfter(kSweepMs, [raw] { raw->Sweep(1); });
+  raw->TellHealth();
   return std::unique_ptr<ShopServer>(new ShopServer(std::move(state)));
 }
 
@@ -277,10 +355,31 @@ ShopServer::~ShopServer() { Stop(); }
 
 const std::string& ShopServer::socket_path() const { return state_->socket_path; }
 
+std::string ShopServer::metrics_address() const {
+  return state_->metrics_server == nullptr ? "" : state_->metrics_server->address();
+}
+
+void ShopServer::Drain() {
+  State& state = *state_;
+  LogInfo("shop.draining");
+  const auto deadline =
+      std::chrono::steady_clock::now() + std::chrono::milliseconds(state.drain_timeout_ms);
+  state.readiness.StartDraining();
+  state.runner->SetServing(false);
+  state.shop.Close();
+  // Checkouts need the links; deliveries run beside them.
+  const bool answered =
+      WaitUntilDrained([&state] { return state.shop.calls().under_way() == 0; }, deadline);
+  for (const std::unique_ptr<BrokerEnd>& broker : state.brokers) broker->client->Stop();
+  if (answered) WaitUntilDrained([&state] { return state.sender.active() == 0; }, deadline);
+  LogInfo("shop.drained", {{"deliveries_left", static_cast<int64_t>(state.sender.active())}});
+}
+
 void ShopServer::Stop() {
   State& state = *state_;
   if (state.stopped) return;
   state.stopped = true;
+  state.metrics_server.reset();
   state.runner->Shutdown(kShutdownGraceMs);
   state.admin_workers.Shutdown();
   for (const std::unique_ptr<BrokerEnd>& broker : state.brokers) broker->client->Stop();

@@ -24,9 +24,14 @@ class ShopServer {
                                                            std::vector<LoadedBrokerCard> cards);
   ~ShopServer();  // Stops.
 
+  // Takes no new sessions and requests, finishes what is under way, deliveries too, and closes the links,
+  // all within the configured time. Stop is to follow.
+  void Drain();
   // Closes the links, ends deliveries, finishes what was accepted. Idempotent.
   void Stop();
   const std::string& socket_path() const;
+  // Of the port with metrics and health; empty when there is none.
+  std::string metrics_address() const;
 
  private:
   struct State;

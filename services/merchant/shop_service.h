@@ -7,6 +7,7 @@
 #ifndef BLINDCART_SERVICES_MERCHANT_SHOP_SERVICE_H_
 #define BLINDCART_SERVICES_MERCHANT_SHOP_SERVICE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -19,6 +20,7 @@
 #include "protocol/channel.h"
 #include "protocol/delivery.h"
 #include "services/catalog/goods_store.h"
+#include "services/common/call_stats.h"
 #include "services/common/worker_pool.h"
 #include "services/merchant/checkout.h"
 #include "services/merchant/payments.h"
@@ -62,6 +64,12 @@ class ShopService {
   void PlanDelivery(v1::DeliveryRequest request, std::function<void(DeliveryPlan)> done);
   Payments& payments() { return payments_; }
 
+  // Of all sessions.
+  CallStats& calls() { return calls_; }
+  // From now on no session and no request is to be taken; what is under way goes on.
+  void Close() { closed_ = true; }
+  bool closed() const { return closed_; }
+
  private:
   using PlanDone = std::function<void(DeliveryPlan)>;
   void FindOrder(const v1::DeliveryRequest& request, const PlanDone& done);
@@ -73,6 +81,8 @@ class ShopService {
   Payments& payments_;
   Executor& workers_;
   const protocol::SizeClasses size_classes_;
+  CallStats calls_{*v1::ShopRequest::descriptor()->FindOneofByName("body")};
+  std::atomic<bool> closed_{false};
 };
 
 }  // namespace blindcart::merchant

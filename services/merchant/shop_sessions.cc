@@ -65,6 +65,10 @@ void ShopSessions::OnHello(const v1::SessionHello& hello) {
     TellClosed(hello.handle());
     return;
   }
+  if (deps_.shop.closed()) {
+    TellClosed(hello.handle());
+    return;
+  }
   auto session = std::make_shared<Session>(deps_, hello.handle(), hello.sid());
   protocol::RefusalReason refused = protocol::RefusalReason::kNone;
   {
@@ -116,6 +120,8 @@ void ShopSessions::Answer(const SessionPtr& session, const std::string& hello) {
 void ShopSessions::OnFrame(const v1::SessionFrame& frame) {
   const SessionPtr session = Find(frame.handle());
   if (session == nullptr) return;  // Closed here while the frame was on its way.
+  // The link ends as soon as everything that came before is answered.
+  if (deps_.shop.closed()) return;
   v1::ShopWire wire;
   if (frame.frame().size() > kMaxWireBytes || !wire.ParseFromString(frame.frame()) ||
       !wire.has_frame()) {
@@ -175,15 +181,16 @@ void ShopSessions::Handle(const SessionPtr& session, const std::string& message)
     Refuse(session, protocol::RefusalReason::kMalformed);
     return;
   }
+  const Call call = {request.call_id(), deps_.shop.calls().Begin(request.body_case())};
   switch (request.body_case()) {
     case v1::ShopRequest::kCatalogue:
-      HandleCatalogue(session, request.call_id(), request.catalogue().known_version());
+      HandleCatalogue(session, call, request.catalogue().known_version());
       return;
     case v1::ShopRequest::kCheckout:
-      HandleCheckout(session, request.call_id(), request.checkout());
+      HandleCheckout(session, call, request.checkout());
       return;
     case v1::ShopRequest::kDelivery:
-      HandleDelivery(session, request.call_id(), request.delivery());
+      HandleDelivery(session, call, request.delivery());
       return;
     case v1::ShopRequest::BODY_NOT_SET:
       break;
@@ -191,11 +198,11 @@ void ShopSessions::Handle(const SessionPtr& session, const std::string& message)
   Refuse(session, protocol::RefusalReason::kMalformed);
 }
 
-void ShopSessions::HandleCatalogue(const SessionPtr& session, uint64_t call_id,
+void ShopSessions::HandleCatalogue(const SessionPtr& session, const Call& call,
                                    uint64_t known_version) {
   const std::shared_ptr<ShopSessions> self = shared_from_this();
   deps_.shop.Catalogue(known_version,
-                       [self, session, call_id](absl::StatusOr<v1::CataloguePage> page) {
+                       [self, session, call](absl::StatusOr<v1::CataloguePage> page) {
                          if (!page.ok()) {
                            // There is no page to say it with; the agent opens a new session and
                            // asks again.
@@ -203,31 +210,31 @@ void ShopSessions::HandleCatalogue(const SessionPtr& session, uint64_t call_id,
                            return;
                          }
                          v1::ShopReply reply;
-                         reply.set_call_id(call_id);
+                         reply.set_call_id(call.id);
                          *reply.mutable_catalogue() = *std::move(page);
                          self->Reply(session, reply);
                        });
 }
 
-void ShopSessions::HandleCheckout(const SessionPtr& session, uint64_t call_id,
+void ShopSessions::HandleCheckout(const SessionPtr& session, const Call& call,
                                   const v1::CheckoutRequest& request) {
   if (!IsWellFormed(request)) {
     Refuse(session, protocol::RefusalReason::kBounds);
     return;
   }
   v1::ShopReply reply;
-  reply.set_call_id(call_id);
-  Checkout::Call call;
-  call.request = request;
-  call.handle = session->handle;
-  call.sid = session->sid;
-  call.broker = broker_.lock();
-  bool busy = call.broker == nullptr;
+  reply.set_call_id(call.id);
+  Checkout::Call checkout;
+  checkout.request = request;
+  checkout.handle = session->handle;
+  checkout.sid = session->sid;
+  checkout.broker = broker_.lock();
+  bool busy = checkout.broker == nullptr;
   {
     std::lock_guard<std::mutex> lock(session->mutex);
     const auto known = session->ordered.find(request.request_id());
     if (known != session->ordered.end()) {
-      call.known_order_id = known->second;
+      checkout.known_order_id = known->second;
     } else {
       busy = busy || !session->ordering.insert(request.request_id()).second;
     }
@@ -238,9 +245,9 @@ void ShopSessions::HandleCheckout(const SessionPtr& session, uint64_t call_id,
     return;
   }
   const std::shared_ptr<ShopSessions> self = shared_from_this();
-  const bool repeated = !call.known_order_id.empty();
-  deps_.shop.CheckOut(std::move(call),
-                      [self, session, repeated, request_id = request.request_id(),
+  const bool repeated = !checkout.known_order_id.empty();
+  deps_.shop.CheckOut(std::move(checkout),
+                      [self, session, call, repeated, request_id = request.request_id(),
                        reply = std::move(reply)](v1::CheckoutResult result) mutable {
                         if (!repeated) {
                           std::lock_guard<std::mutex> lock(session->mutex);
@@ -259,7 +266,7 @@ void ShopSessions::HandleCheckout(const SessionPtr& session, uint64_t call_id,
                       });
 }
 
-void ShopSessions::HandleDelivery(const SessionPtr& session, uint64_t call_id,
+void ShopSessions::HandleDelivery(const SessionPtr& session, const Call& call,
                                   const v1::DeliveryRequest& request) {
   if (!IsWellFormed(request)) {
     Refuse(session, protocol::RefusalReason::kBounds);
@@ -267,15 +274,15 @@ void ShopSessions::HandleDelivery(const SessionPtr& session, uint64_t call_id,
   }
   const std::shared_ptr<ShopSessions> self = shared_from_this();
   deps_.shop.PlanDelivery(
-      request, [self, session, call_id, delivery_id = request.delivery_id()](DeliveryPlan plan) {
-        self->Deliver(session, call_id, delivery_id, std::move(plan));
+      request, [self, session, call, delivery_id = request.delivery_id()](DeliveryPlan plan) {
+        self->Deliver(session, call, delivery_id, std::move(plan));
       });
 }
 
-void ShopSessions::Deliver(const SessionPtr& session, uint64_t call_id,
+void ShopSessions::Deliver(const SessionPtr& session, const Call& call,
                            const std::string& delivery_id, DeliveryPlan plan) {
   v1::ShopReply reply;
-  reply.set_call_id(call_id);
+  reply.set_call_id(call.id);
   *reply.mutable_delivery() = plan.result;
   if (plan.result.outcome() != v1::DELIVERY_OUTCOME_COMING) {
     Reply(session, reply);

@@ -24,6 +24,7 @@
 #include "proto/shop.pb.h"
 #include "protocol/clock.h"
 #include "protocol/refusal.h"
+#include "services/common/call_stats.h"
 #include "services/common/worker_pool.h"
 #include "services/merchant/broker_calls.h"
 #include "services/merchant/goods_sender.h"
@@ -72,15 +73,20 @@ class ShopSessions : public std::enable_shared_from_this<ShopSessions> {
  private:
   struct Session;
   using SessionPtr = std::shared_ptr<Session>;
+  // A request that is to be answered.
+  struct Call {
+    uint64_t id = 0;
+    CallStats::CallPtr under_way;
+  };
 
   void Answer(const SessionPtr& session, const std::string& hello);
   void Handle(const SessionPtr& session, const std::string& message);
-  void HandleCatalogue(const SessionPtr& session, uint64_t call_id, uint64_t known_version);
-  void HandleCheckout(const SessionPtr& session, uint64_t call_id,
+  void HandleCatalogue(const SessionPtr& session, const Call& call, uint64_t known_version);
+  void HandleCheckout(const SessionPtr& session, const Call& call,
                       const v1::CheckoutRequest& request);
-  void HandleDelivery(const SessionPtr& session, uint64_t call_id,
+  void HandleDelivery(const SessionPtr& session, const Call& call,
                       const v1::DeliveryRequest& request);
-  void Deliver(const SessionPtr& session, uint64_t call_id, const std::string& delivery_id,
+  void Deliver(const SessionPtr& session, const Call& call, const std::string& delivery_id,
                DeliveryPlan plan);
   void Reply(const SessionPtr& session, const v1::ShopReply& reply);
   // Ends the session, counts why, and tells the broker.

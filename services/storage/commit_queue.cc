@@ -1,6 +1,7 @@
 #include "services/storage/commit_queue.h"
 
 #include <algorithm>
+#include <chrono>
 #include <utility>
 #include <vector>
 
@@ -26,6 +27,7 @@ absl::Status CommitQueue::Submit(Job job, Done done) {
     std::lock_guard<std::mutex> lock(mutex_);
     if (closing_) return absl::UnavailableError("the commit queue is closed");
     if (waiting_.size() >= options_.max_queue) {
+      ++stats_.refused;
       return absl::ResourceExhaustedError("the commit queue is full");
     }
     waiting_.push_back({std::move(job), std::move(done)});
@@ -42,6 +44,11 @@ void CommitQueue::Shutdown() {
   changed_.notify_one();
   std::lock_guard<std::mutex> lock(join_mutex_);
   if (thread_.joinable()) thread_.join();
+}
+
+size_t CommitQueue::waiting() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  return waiting_.size();
 }
 
 void CommitQueue::Run() {
@@ -61,8 +68,10 @@ void CommitQueue::Run() {
         waiting_.pop_front();
       }
     }
+    const auto began = std::chrono::steady_clock::now();
     // The commit's own error is in every job's status.
-    store_.WriteBatch(absl::MakeSpan(jobs)).IgnoreError();
+    const absl::Status committed = store_.WriteBatch(absl::MakeSpan(jobs));
+    stats_.Note(jobs.size(), std::chrono::steady_clock::now() - began, committed.ok());
     for (size_t i = 0; i < jobs.size(); ++i) dones[i](std::move(jobs[i].status));
   }
 }

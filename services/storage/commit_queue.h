@@ -21,6 +21,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "services/storage/commit_stats.h"
 #include "services/storage/store.h"
 
 namespace blindcart::storage {
@@ -54,6 +55,9 @@ class CommitQueue {
   // from `done`.
   void Shutdown();
 
+  size_t waiting() const;  // jobs
+  const CommitStats& stats() const { return stats_; }
+
  private:
   struct Item {
     Job job;
@@ -65,7 +69,8 @@ class CommitQueue {
 
   Store& store_;
   const Options options_;
-  std::mutex mutex_;
+  CommitStats stats_;
+  mutable std::mutex mutex_;
   std::condition_variable changed_;  // work has come, or closing_
   std::deque<Item> waiting_;         // under mutex_
   bool closing_ = false;             // under mutex_

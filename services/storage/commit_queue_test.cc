@@ -132,9 +132,15 @@ TEST_F(CommitQueueTest, WhatWaitsIsCommittedTogether) {
     ASSERT_TRUE(queue->Submit(Set(absl::StrCat("key ", i)), Collect()).ok());
   }
   EXPECT_THAT(results(), SizeIs(0)) << "nothing is answered before its commit";
+  EXPECT_EQ(queue->waiting(), 100u);
   gate_->Open();
   queue->Shutdown();
   EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1, 64, 36));
+  EXPECT_EQ(queue->waiting(), 0u);
+  EXPECT_EQ(queue->stats().jobs.Collect().histogram.sample_count, 3u);
+  EXPECT_EQ(queue->stats().jobs.Collect().histogram.sample_sum, 101);
+  EXPECT_EQ(queue->stats().seconds.Collect().histogram.sample_count, 3u);
+  EXPECT_EQ(queue->stats().failed, 0u);
   EXPECT_THAT(results(), SizeIs(101));
   EXPECT_THAT(results(), Each(absl::OkStatus()));
   EXPECT_TRUE(IsStored("key 99"));
@@ -183,6 +189,7 @@ TEST_F(CommitQueueTest, AFailedCommitReachesEveryJobAndNothingIsKept) {
   queue->Shutdown();
   EXPECT_THAT(results(), SizeIs(3));
   EXPECT_THAT(results(), Each(absl::ResourceExhaustedError("disk full")));
+  EXPECT_EQ(queue->stats().failed, gate_->batch_sizes().size());
   for (const char* key : {"a", "b", "c"}) EXPECT_FALSE(IsStored(key));
 }
 
@@ -193,6 +200,7 @@ TEST_F(CommitQueueTest, AFullQueueRefuses) {
   ASSERT_TRUE(queue->Submit(Set("waiting 1"), Collect()).ok());
   ASSERT_TRUE(queue->Submit(Set("waiting 2"), Collect()).ok());
   EXPECT_EQ(queue->Submit(Set("refused"), Collect()).code(), absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(queue->stats().refused, 1u);
   gate_->Open();
   queue->Shutdown();
   EXPECT_THAT(results(), SizeIs(3)) << "a refused job is never answered";

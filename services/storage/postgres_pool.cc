@@ -26,7 +26,11 @@ absl::StatusOr<PostgresPool::Lease> PostgresPool::Take(Purpose purpose,
                                                        Clock::time_point deadline) {
   {
     std::unique_lock<std::mutex> lock(mutex_);
-    if (!place_free_.wait_until(lock, deadline, [&] { return HasPlace(purpose); })) {
+    ++waiting_;
+    const bool has_place =
+        place_free_.wait_until(lock, deadline, [&] { return HasPlace(purpose); });
+    --waiting_;
+    if (!has_place) {
       return absl::UnavailableError("postgres: every connection is in use");
     }
     TakePlace(purpose, 1);
@@ -42,6 +46,16 @@ absl::StatusOr<PostgresPool::Lease> PostgresPool::Take(Purpose purpose,
     return opened.status();
   }
   return Lease(this, purpose, *std::move(opened));
+}
+
+StoreConnections PostgresPool::connections() const {
+  std::lock_guard<std::mutex> lock(mutex_);
+  StoreConnections connections;
+  connections.limit = max_connections_;
+  connections.open = taken_ + static_cast<int>(idle_.size());
+  connections.in_use = taken_;
+  connections.waiting = waiting_;
+  return connections;
 }
 
 void PostgresPool::Return(Purpose purpose, std::unique_ptr<PostgresConnection> connection) {

@@ -17,6 +17,7 @@
 
 #include "absl/status/statusor.h"
 #include "services/storage/postgres.h"
+#include "services/storage/store.h"
 
 namespace blindcart::storage {
 
@@ -52,6 +53,8 @@ class PostgresPool {
   // reached.
   absl::StatusOr<Lease> Take(Purpose purpose, Clock::time_point deadline);
 
+  StoreConnections connections() const;
+
  private:
   // Places are taken and given back under mutex_; connections are opened and closed outside it.
   bool HasPlace(Purpose purpose) const;
@@ -61,9 +64,10 @@ class PostgresPool {
   const std::string url_;
   const int max_connections_;
   const int max_writers_;
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable place_free_;
   int taken_ = 0;    // under mutex_, as the following
+  int waiting_ = 0;  // callers of Take
   int writers_ = 0;  // of those taken
   std::vector<std::unique_ptr<PostgresConnection>> idle_;
 };

@@ -91,6 +91,8 @@ class PostgresStore : public Store {
   explicit PostgresStore(const PostgresStoreOptions& options)
       : patience_(options.patience_ms), pool_(options.url, options.connections) {}
 
+  StoreConnections Connections() override { return pool_.connections(); }
+
   absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) override {
     return Try(Purpose::kRead, [&](PostgresConnection& connection) {
       PostgresTransaction transaction(connection);

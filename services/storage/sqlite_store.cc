@@ -1,5 +1,7 @@
 #include "services/storage/sqlite_store.h"
 
+#include <algorithm>
+#include <atomic>
 #include <mutex>
 #include <utility>
 
@@ -23,17 +25,31 @@ class SqliteStore : public Store {
         reader_(std::move(reader)),
         read_transaction_(*reader_) {}
 
+  StoreConnections Connections() override {
+    StoreConnections connections;
+    connections.limit = 2;
+    connections.open = 2;
+    const int readers = readers_;
+    const int writers = writers_;
+    connections.in_use = std::min(readers, 1) + std::min(writers, 1);
+    connections.waiting = readers + writers - connections.in_use;
+    return connections;
+  }
+
   absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) override {
+    const Counted reader(readers_);
     std::lock_guard<std::mutex> lock(read_mutex_);
     return reader_->InSnapshot([&] { return body(read_transaction_); });
   }
 
   absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) override {
+    const Counted writer(writers_);
     std::lock_guard<std::mutex> lock(write_mutex_);
     return writer_->InTransaction([&] { return body(write_transaction_); });
   }
 
   absl::Status WriteBatch(absl::Span<WriteJob> jobs) override {
+    const Counted writer(writers_);
     std::lock_guard<std::mutex> lock(write_mutex_);
     const absl::Status status = writer_->InTransaction([&]() -> absl::Status {
       for (WriteJob& job : jobs) {
@@ -75,7 +91,21 @@ class SqliteStore : public Store {
   }
 
  private:
+  // One more for as long as it lives.
+  class Counted {
+   public:
+    explicit Counted(std::atomic<int>& count) : count_(count) { ++count_; }
+    ~Counted() { --count_; }
+    Counted(const Counted&) = delete;
+    Counted& operator=(const Counted&) = delete;
+
+   private:
+    std::atomic<int>& count_;
+  };
+
   const std::string path_;
+  std::atomic<int> readers_{0};  // each waits for the lock or holds it
+  std::atomic<int> writers_{0};
   std::mutex write_mutex_;  // over the next two
   const std::unique_ptr<SqliteDatabase> writer_;
   SqliteTransaction write_transaction_;

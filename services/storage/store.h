@@ -448,6 +448,14 @@ struct WriteJob {
   absl::Status status;  // out, see Store::WriteBatch
 };
 
+// The connections to the backend at this moment.
+struct StoreConnections {
+  int limit = 0;
+  int open = 0;
+  int in_use = 0;
+  int waiting = 0;  // callers, for one
+};
+
 class Store {
  public:
   virtual ~Store() = default;
@@ -473,6 +481,9 @@ class Store {
   // What the backend itself can say about the health of its files: one line per finding, empty when
   // all is well. Reads everything; for audits.
   virtual absl::StatusOr<std::vector<std::string>> CheckIntegrity() = 0;
+
+  // For metrics; all zero where a backend has nothing to say.
+  virtual StoreConnections Connections() { return {}; }
 };
 
 }  // namespace blindcart::storage

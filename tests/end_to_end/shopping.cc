@@ -83,6 +83,11 @@ absl::Status Shopping::Start(const std::vector<ShopSpec>& shops,
                     "order_lifetime_ms: 900000",
                     absl::StrCat("order_lifetime_ms: ", shop.order_lifetime_ms));
     }
+    if (!shop.metrics_listen.empty()) {
+      ReplaceInFile(market_->merchant_dir(shop.name) + "/merchant.textproto",
+                    "metrics_listen: \"\"",
+                    absl::StrCat("metrics_listen: \"", shop.metrics_listen, "\""));
+    }
     status = market_->StartMerchant(shop.name);
     if (!status.ok()) return status;
   }

@@ -30,7 +30,8 @@ inline constexpr int kVerification = 6;
 struct ShopSpec {
   std::string name;
   std::string account;
-  int64_t order_lifetime_ms = 0;  // 0: as `merchant init` writes it.
+  int64_t order_lifetime_ms = 0;    // 0: as `merchant init` writes it.
+  std::string metrics_listen = "";  // Empty: no such port.
 };
 
 // A command that ended, and the last line of its standard output as JSON (null if it is none).
