@@ -17,9 +17,10 @@ namespace blindcart::storage {
 namespace {
 
 constexpr const char* kTables[] = {
-    "accounts", "customers", "merchants", "orders",       "transfers",     "entries",
-    "requests", "notices",   "meta",      "mail_keys",    "mail_pre_keys", "mailboxes",
-    "mail",     "mail_ids",  "tokens",    "certificates", "revocations",   "revocation_list",
+    "accounts",  "customers", "merchants", "orders",       "transfers",     "entries",
+    "requests",  "notices",   "meta",      "mail_keys",    "mail_pre_keys", "mailboxes",
+    "mail",      "mail_ids",  "tokens",    "certificates", "revocations",   "revocation_list",
+    "listeners",
 };
 
 // Rows may hold a megabyte each.
