@@ -1,6 +1,6 @@
 // The mailbox (docs/messages.md): keeps what customers publish so that others can begin to write to
 // them, and what they send to each other, sealed for the recipient alone, until it is acknowledged or
-// expires. A recipient who is connected gets new mail at once; all of it can be fetched again until it
+// expires. A recipient who is connected gets new mail at once (mail_pushes.h); all of it can be fetched again until it
 // is acknowledged.
 //
 // Checked before anything is stored: sizes, and that published keys are signed by the customer's
@@ -9,8 +9,7 @@
 // often gets the keys without one. A message id is stored once. A mailbox holds a bounded number of
 // messages and bytes.
 //
-// Thread-safe. Answers come once, on the caller's thread or the commit queue's. Links are called
-// without a lock held.
+// Thread-safe. Answers come once, on the caller's thread or the commit queue's.
 #ifndef BLINDCART_SERVICES_BROKER_MAIL_H_
 #define BLINDCART_SERVICES_BROKER_MAIL_H_
 
@@ -28,8 +27,7 @@
 #include "absl/strings/string_view.h"
 #include "proto/mail.pb.h"
 #include "protocol/clock.h"
-#include "services/broker/relay.h"
-#include "services/common/link.h"
+#include "services/broker/mail_pushes.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
 
@@ -62,9 +60,8 @@ class Mail {
   Mail(const Options& options, storage::Store& store, storage::CommitQueue& commits,
        const protocol::Clock& clock);
 
-  // New mail for the customer goes to this link too from now on.
-  void AddLink(int64_t customer_id, LinkId link_id, std::shared_ptr<Link> link);
-  void RemoveLink(int64_t customer_id, LinkId link_id);
+  // Where new mail is pushed to.
+  MailPushes& pushes() { return pushes_; }
 
   // Refused() for what no honest agent sends, any other error when it cannot be done now; `answer` is
   // not called then.
@@ -89,16 +86,15 @@ class Mail {
   // False when too much is under way. `bytes` is 0 for what carries no message.
   bool Begin(int64_t customer_id, size_t bytes);
   void End(int64_t customer_id, size_t bytes);
-  void Push(int64_t recipient_id, v1::MailItem item);
 
   const Options options_;
   storage::Store& store_;
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
+  MailPushes pushes_;
 
   std::mutex mutex_;
   // The rest is used under mutex_.
-  absl::flat_hash_map<int64_t, absl::flat_hash_map<LinkId, std::shared_ptr<Link>>> links_;
   // By asker and owner: when the last pre-key was taken, monotonic milliseconds.
   absl::flat_hash_map<std::pair<int64_t, int64_t>, int64_t> taken_;
   absl::flat_hash_map<int64_t, int> under_way_;  // By customer.
