@@ -69,6 +69,8 @@ absl::StatusOr<v1::BrokerConfig> ConfigFor(const JoinOptions& options,
 absl::Status Join(const JoinOptions& options) {
   const absl::StatusOr<v1::BrokerConfig> first = LoadConfig(options.from);
   if (!first.ok()) return first.status();
+  const absl::StatusOr<v1::BrokerConfig> config = ConfigFor(options, *first);
+  if (!config.ok()) return config.status();
   const DataPaths from(first->data_dir());
   const DataPaths paths(options.data_dir);
   std::error_code error;
@@ -77,8 +79,6 @@ absl::Status Join(const JoinOptions& options) {
     return absl::AlreadyExistsError(absl::StrCat(
         options.data_dir, " is there already and not empty; nothing was changed. Choose another"));
   }
-  const absl::StatusOr<v1::BrokerConfig> config = ConfigFor(options, *first);
-  if (!config.ok()) return config.status();
   absl::StatusOr<LoadedBrokerCard> card = LoadBrokerCard(from.card);
   if (!card.ok()) return card.status();
   const std::string address = PublicAddress(options.address, options.hosts, config->listen(0));
