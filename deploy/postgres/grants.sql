@@ -10,5 +10,5 @@ REVOKE INSERT ON schema_migrations, counters FROM blindcart_broker;
 GRANT UPDATE (balance_minor, pin_failures, pin_blocked_until_ms) ON accounts TO blindcart_broker;
 GRANT UPDATE (login_failures, login_blocked_until_ms) ON customers TO blindcart_broker;
 GRANT UPDATE (status, paid_at_ms, transfer_id, receipt) ON orders TO blindcart_broker;
-GRANT UPDATE ON counters, meta, mail_keys, mailboxes, revocation_list TO blindcart_broker;
-GRANT DELETE ON notices, mail, mail_ids, mail_pre_keys TO blindcart_broker;
+GRANT UPDATE ON counters, meta, mail_keys, mailboxes, revocation_list, listeners TO blindcart_broker;
+GRANT DELETE ON notices, mail, mail_ids, mail_pre_keys, listeners TO blindcart_broker;

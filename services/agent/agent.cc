@@ -23,6 +23,10 @@ const crypto::PublicIdentity& Agent::customer_identity() const {
   return use_.peer->customer->public_identity();
 }
 
+const std::string& Agent::broker_address() const {
+  return use_.broker_addresses.at(broker_->state().address);
+}
+
 void Agent::Shutdown() {
   downloader_.Shutdown();
   broker_->Shutdown();

@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "crypto/identity.h"
 #include "crypto/random.h"
@@ -31,7 +32,7 @@ class Agent {
     Executor* executor = nullptr;  // For reopening the session.
     FetchGoods fetch;
     std::string purchases_dir;
-    std::string broker_address;
+    std::vector<std::string> broker_addresses;  // As BrokerPeer numbers them.
   };
   struct Options {
     BrokerSession::Options broker;
@@ -51,7 +52,8 @@ class Agent {
 
   const crypto::PublicIdentity& customer_identity() const;
   const crypto::PublicIdentity& broker_identity() const { return *use_.peer->broker; }
-  const std::string& broker_address() const { return use_.broker_address; }
+  // Of the link that stands, or of the next one.
+  const std::string& broker_address() const;
   const std::string& purchases_dir() const { return use_.purchases_dir; }
 
   // Breaks off what waits for others; idempotent.

@@ -31,20 +31,20 @@ class BrokerLink::Handler : public LinkHandler {
   const std::shared_ptr<BrokerLink> owner_;
 };
 
-BrokerLink::BrokerLink(std::shared_ptr<const BrokerPeer> peer, absl::string_view password_hash,
-                       std::function<void()> on_closed, OnBrokerPush on_push)
+BrokerLink::BrokerLink(std::shared_ptr<const BrokerPeer> peer, size_t address,
+                       absl::string_view password_hash, std::function<void()> on_closed,
+                       OnBrokerPush on_push)
     : peer_(std::move(peer)),
+      address_(address),
       on_push_(std::move(on_push)),
       password_hash_(crypto::SecretBytes::CopyOf(password_hash)),
       on_closed_(std::move(on_closed)) {}
 
-absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(std::shared_ptr<const BrokerPeer> peer,
-                                                             const std::string& username,
-                                                             absl::string_view password_hash,
-                                                             std::function<void()> on_closed,
-                                                             OnBrokerPush on_push) {
-  const std::shared_ptr<BrokerLink> self(
-      new BrokerLink(std::move(peer), password_hash, std::move(on_closed), std::move(on_push)));
+absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(
+    std::shared_ptr<const BrokerPeer> peer, size_t address, const std::string& username,
+    absl::string_view password_hash, std::function<void()> on_closed, OnBrokerPush on_push) {
+  const std::shared_ptr<BrokerLink> self(new BrokerLink(std::move(peer), address, password_hash,
+                                                        std::move(on_closed), std::move(on_push)));
   auto login = std::make_unique<protocol::CustomerLogin>(
       *self->peer_->customer, *self->peer_->broker, *self->peer_->random);
   const absl::StatusOr<v1::HandshakeMessage> hello = login->Start(username);
@@ -53,7 +53,7 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(std::shared_ptr<con
   self->waiting_[kLoginCallId] = &self->login_answer_;
 
   const absl::StatusOr<std::shared_ptr<Link>> dialled =
-      self->peer_->dial([self, hello](std::shared_ptr<Link> link) {
+      self->peer_->dial(address, [self, hello](std::shared_ptr<Link> link) {
         {
           std::lock_guard<std::mutex> lock(self->mutex_);
           self->link_ = link;

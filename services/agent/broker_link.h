@@ -12,6 +12,7 @@
 #define BLINDCART_SERVICES_AGENT_BROKER_LINK_H_
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <map>
@@ -33,11 +34,11 @@
 
 namespace blindcart::agent {
 
-// Dials the broker. The handler that `make_handler` returns gets what arrives; the link may be used
-// from within `make_handler` on.
+// Dials the broker at its address number `address`. The handler that `make_handler` returns gets what
+// arrives; the link may be used from within `make_handler` on.
 using MakeLinkHandler = std::function<std::unique_ptr<LinkHandler>(std::shared_ptr<Link>)>;
 using DialLink =
-    std::function<absl::StatusOr<std::shared_ptr<Link>>(const MakeLinkHandler& make_handler)>;
+    std::function<absl::StatusOr<std::shared_ptr<Link>>(size_t address, const MakeLinkHandler&)>;
 
 // Who talks to whom, and with what. Shared by every link, so that a late callback of an old one
 // finds it alive; what it points to must outlive them all.
@@ -47,6 +48,7 @@ struct BrokerPeer {
   crypto::RandomSource* random = nullptr;
   const protocol::Clock* clock = nullptr;
   DialLink dial;
+  size_t addresses = 1;  // One market's brokers: whichever is dialled serves the customer alike.
 };
 
 // Where the frames of one shop session go. Called on the link's thread, one call at a time.
@@ -69,11 +71,9 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
     int64_t retry_after_ms = 0;  // What the broker said with a no; 0 when it said nothing.
   };
   // Dials and begins to log in. `on_closed` is called once, when a link that was logged in ends.
-  static absl::StatusOr<std::shared_ptr<BrokerLink>> Dial(std::shared_ptr<const BrokerPeer> peer,
-                                                          const std::string& username,
-                                                          absl::string_view password_hash,
-                                                          std::function<void()> on_closed,
-                                                          OnBrokerPush on_push);
+  static absl::StatusOr<std::shared_ptr<BrokerLink>> Dial(
+      std::shared_ptr<const BrokerPeer> peer, size_t address, const std::string& username,
+      absl::string_view password_hash, std::function<void()> on_closed, OnBrokerPush on_push);
   // Waits until the login is over; once, before anything else. Unavailable when there is no answer
   // in time, the stream breaks or the link is closed; the link is closed then, and after a no.
   absl::StatusOr<LoginAnswer> AwaitLogin(int64_t timeout_ms);
@@ -90,6 +90,8 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   absl::Status AddSink(const std::string& sid, std::weak_ptr<ShopFrameSink> sink);
   void RemoveSink(const std::string& sid);
 
+  // Where it was dialled; goods come from there too.
+  size_t address() const { return address_; }
   bool open() const;
   // Ends the link; Ok writes first what is queued. Idempotent.
   void Close(absl::Status status);
@@ -105,8 +107,9 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
     v1::BrokerToCustomer answer;
   };
 
-  BrokerLink(std::shared_ptr<const BrokerPeer> peer, absl::string_view password_hash,
-             std::function<void()> on_closed, OnBrokerPush on_push);
+  BrokerLink(std::shared_ptr<const BrokerPeer> peer, size_t address,
+             absl::string_view password_hash, std::function<void()> on_closed,
+             OnBrokerPush on_push);
 
   absl::StatusOr<LoginAnswer> LoginAnswered(int64_t timeout_ms);
   void OnHandshake(const v1::HandshakeMessage& message);
@@ -117,6 +120,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   std::shared_ptr<Link> CurrentLink() const;
 
   const std::shared_ptr<const BrokerPeer> peer_;
+  const size_t address_;
   const OnBrokerPush on_push_;
 
   mutable std::mutex mutex_;

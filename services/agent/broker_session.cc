@@ -46,7 +46,11 @@ std::shared_ptr<BrokerSession> BrokerSession::Create(std::shared_ptr<const Broke
 
 BrokerSession::BrokerSession(std::shared_ptr<const BrokerPeer> peer, Scheduler& scheduler,
                              Executor& executor, const Options& options)
-    : peer_(std::move(peer)), scheduler_(scheduler), executor_(executor), options_(options) {}
+    : peer_(std::move(peer)),
+      scheduler_(scheduler),
+      executor_(executor),
+      options_(options),
+      address_(Chance(peer_->addresses)) {}
 
 absl::Status BrokerSession::Login(const std::string& username,
                                   const crypto::SecretBytes& password) {
@@ -98,6 +102,7 @@ BrokerSession::State BrokerSession::state() const {
   State state;
   state.logged_in = !password_hash_.empty();
   state.connected = link_ != nullptr && link_->open();
+  state.address = address_;
   state.username = username_;
   return state;
 }
@@ -119,34 +124,24 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::Connection() {
 absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
     std::unique_lock<std::mutex>& lock) {
   const uint64_t login_number = login_number_;
-  const std::string username = username_;
-  const crypto::SecretBytes password_hash = password_hash_.Clone();
+  // The one that was lost is the last to be asked; which comes first is left to chance, so that not
+  // everybody goes to the same one.
+  if (link_ != nullptr && peer_->addresses > 1) {
+    address_ = (address_ + 1 + Chance(peer_->addresses - 1)) % peer_->addresses;
+  }
+  link_.reset();
   opening_ = true;
-  lock.unlock();
-  const std::weak_ptr<BrokerSession> weak = weak_from_this();
-  const absl::StatusOr<std::shared_ptr<BrokerLink>> link = BrokerLink::Dial(
-      peer_, username, password_hash.view(),
-      [weak, login_number] {
-        if (const auto self = weak.lock()) self->OnLinkClosed(login_number);
-      },
-      [weak](const v1::BrokerToCustomer& message) {
-        const auto self = weak.lock();
-        if (self == nullptr) return;
-        for (const auto& listener : self->Listeners()) listener->OnPush(message);
-      });
-  lock.lock();
-  absl::StatusOr<BrokerLink::LoginAnswer> answer = Unreachable();
-  if (link.ok() && login_number == login_number_) {
-    logging_in_ = *link;
-    lock.unlock();
-    answer = (*link)->AwaitLogin(options_.login_timeout_ms);
-    lock.lock();
-    logging_in_.reset();
+  std::shared_ptr<BrokerLink> link;
+  absl::StatusOr<BrokerLink::LoginAnswer> answer = LogInLocked(lock, &link);
+  for (size_t tried = 1; tried < peer_->addresses && !answer.ok(); ++tried) {
+    if (login_number != login_number_) break;
+    address_ = (address_ + 1) % peer_->addresses;
+    answer = LogInLocked(lock, &link);
   }
   opening_ = false;
   changed_.notify_all();
   if (login_number != login_number_) {
-    if (link.ok()) (*link)->Close(absl::CancelledError("nobody wants this login any more"));
+    if (link != nullptr) link->Close(absl::CancelledError("nobody wants this login any more"));
     if (shut_down_) return Unreachable();
     return absl::AbortedError("another login or a logout came in between. Try again");
   }
@@ -159,7 +154,7 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
   failures_ = 0;
   rejections_ = 0;
   not_before_ms_ = 0;
-  link_ = *link;
+  link_ = std::move(link);
   LogInfo("broker.connected");
   const std::shared_ptr<BrokerLink> opened = link_;
   lock.unlock();
@@ -168,6 +163,47 @@ absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerSession::OpenLocked(
   // It may have ended before it was noted here; then OnLinkClosed found nothing to do.
   if (login_number == login_number_ && !opened->open()) ScheduleReopenLocked(NextBackoffLocked());
   return opened;
+}
+
+absl::StatusOr<BrokerLink::LoginAnswer> BrokerSession::LogInLocked(
+    std::unique_lock<std::mutex>& lock, std::shared_ptr<BrokerLink>* link) {
+  const uint64_t login_number = login_number_;
+  const size_t address = address_;
+  const std::string username = username_;
+  const crypto::SecretBytes password_hash = password_hash_.Clone();
+  const auto addresses = static_cast<int64_t>(peer_->addresses);
+  const int64_t timeout_ms =
+      std::min(options_.login_timeout_ms,
+               std::max(kMinLoginTimeoutMs, options_.login_timeout_ms / addresses));
+  lock.unlock();
+  const std::weak_ptr<BrokerSession> weak = weak_from_this();
+  const absl::StatusOr<std::shared_ptr<BrokerLink>> dialled = BrokerLink::Dial(
+      peer_, address, username, password_hash.view(),
+      [weak, login_number] {
+        if (const auto self = weak.lock()) self->OnLinkClosed(login_number);
+      },
+      [weak](const v1::BrokerToCustomer& message) {
+        const auto self = weak.lock();
+        if (self == nullptr) return;
+        for (const auto& listener : self->Listeners()) listener->OnPush(message);
+      });
+  lock.lock();
+  *link = dialled.ok() ? *dialled : nullptr;
+  if (!dialled.ok() || login_number != login_number_) return Unreachable();
+  logging_in_ = *dialled;
+  lock.unlock();
+  const absl::StatusOr<BrokerLink::LoginAnswer> answer = (*dialled)->AwaitLogin(timeout_ms);
+  lock.lock();
+  logging_in_.reset();
+  return answer;
+}
+
+size_t BrokerSession::Chance(size_t bound) const {
+  if (bound <= 1) return 0;
+  const std::string bytes = peer_->random->Bytes(sizeof(uint32_t));
+  uint32_t chance = 0;
+  std::memcpy(&chance, bytes.data(), sizeof chance);
+  return chance % bound;
 }
 
 void BrokerSession::AddListener(std::weak_ptr<BrokerListener> listener) {
@@ -202,10 +238,8 @@ int64_t BrokerSession::NextBackoffLocked() {
   for (int i = 1; i < failures_ && delay_ms < options_.max_backoff_ms; ++i) delay_ms *= 2;
   delay_ms = std::min(delay_ms, options_.max_backoff_ms);
   // Half of it is left to chance, so that many agents do not come back at one moment.
-  const std::string bytes = peer_->random->Bytes(sizeof(uint32_t));
-  uint32_t chance = 0;
-  std::memcpy(&chance, bytes.data(), sizeof chance);
-  return delay_ms / 2 + static_cast<int64_t>(chance) % (delay_ms / 2 + 1);
+  const auto half = static_cast<size_t>(delay_ms / 2);
+  return delay_ms / 2 + static_cast<int64_t>(Chance(half + 1));
 }
 
 void BrokerSession::OnLinkClosed(uint64_t login_number) {

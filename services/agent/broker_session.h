@@ -2,6 +2,9 @@
 // the next call, or a timer with exponential backoff, logs in anew by itself. For that the hash of
 // the password stays in wiped memory until logout; the password itself does not.
 //
+// Where a market has several brokers, it begins with any of them, goes on with any other one when its
+// link is lost, and calls the broker unreachable once none of them answers.
+//
 // Errors, with words for people: Unauthenticated (not logged in, or the login was not accepted: never
 // which part of it), Unavailable (the broker cannot be reached or does not answer), DataLoss (an
 // answer that is none).
@@ -11,6 +14,7 @@
 #define BLINDCART_SERVICES_AGENT_BROKER_SESSION_H_
 
 #include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -53,9 +57,12 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
     // customer has to log in again.
     int max_rejections = 5;
   };
+  // Of one address where there are several; fewer than login_timeout_ms only then.
+  static constexpr int64_t kMinLoginTimeoutMs = 10'000;
   struct State {
     bool logged_in = false;
     bool connected = false;
+    size_t address = 0;  // Of the link, or of the next one.
     std::string username;
   };
 
@@ -90,6 +97,11 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
 
   // Opens the next link with the kept hash. `lock` is held at entry and return, not in between.
   absl::StatusOr<std::shared_ptr<BrokerLink>> OpenLocked(std::unique_lock<std::mutex>& lock);
+  // One attempt, at address_. `lock` as above.
+  absl::StatusOr<BrokerLink::LoginAnswer> LogInLocked(std::unique_lock<std::mutex>& lock,
+                                                      std::shared_ptr<BrokerLink>* link);
+  // A number below `bound`.
+  size_t Chance(size_t bound) const;
   absl::Status NoteRejectionLocked(int64_t retry_after_ms);
   void ForgetLocked();
   int64_t NextBackoffLocked();
@@ -112,6 +124,7 @@ class BrokerSession : public std::enable_shared_from_this<BrokerSession> {
   std::string username_;
   crypto::SecretBytes password_hash_;  // Empty: not logged in.
   uint64_t login_number_ = 0;          // Moves on at every Login and Logout.
+  size_t address_ = 0;
   std::shared_ptr<BrokerLink> link_;
   std::shared_ptr<BrokerLink> logging_in_;  // The next link_, perhaps.
   bool opening_ = false;

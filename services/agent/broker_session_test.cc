@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "protocol/channel.h"
 #include "services/agent/testing/test_world.h"
@@ -110,6 +112,52 @@ TEST(BrokerSessionTest, AnUnreachableBrokerIsUnavailable) {
   world.broker.reachable = false;
   EXPECT_TRUE(absl::IsUnavailable(world.Login()));
   EXPECT_FALSE(world.agent().broker().state().logged_in);
+}
+
+TEST(BrokerSessionTest, AnotherBrokerOfTheMarketTakesOverAtOnce) {
+  TestWorld world(/*broker_addresses=*/3);
+  ASSERT_TRUE(world.Login().ok());
+  ASSERT_EQ(world.dialled.size(), 1u);
+  const size_t first = world.dialled[0];
+  EXPECT_EQ(world.agent().broker_address(), absl::StrCat("unix:/broker-", first, ".sock"));
+  // The broker there dies, and another one as well: the third one is found without a failed call.
+  world.down = {first, (first + 1) % 3};
+  world.broker.BreakLinks();
+  ASSERT_TRUE(Balance(world).ok());
+  const size_t last = (first + 2) % 3;
+  EXPECT_EQ(world.dialled.back(), last);
+  EXPECT_LE(world.dialled.size(), 3u);
+  EXPECT_EQ(world.agent().broker().state().address, last);
+  EXPECT_EQ(world.broker.logins, 2);
+  // It stays there though the others come back.
+  world.down.clear();
+  ASSERT_TRUE(Balance(world).ok());
+  EXPECT_EQ(world.broker.logins, 2);
+
+  world.down = {0, 1, 2};
+  world.broker.BreakLinks();
+  const size_t before = world.dialled.size();
+  EXPECT_TRUE(absl::IsUnavailable(Balance(world).status()));
+  EXPECT_EQ(std::set<size_t>(world.dialled.begin() + before, world.dialled.end()).size(), 3u)
+      << "each is asked before the market is called unreachable";
+  EXPECT_TRUE(world.agent().broker().state().logged_in);
+}
+
+TEST(BrokerSessionTest, ARejectedLoginIsNotCarriedToTheOtherBrokers) {
+  TestWorld world(/*broker_addresses=*/3);
+  EXPECT_TRUE(absl::IsUnauthenticated(world.Login("wrong")));
+  EXPECT_EQ(world.dialled.size(), 1u);
+}
+
+TEST(BrokerSessionTest, CustomersBeginAtAnyBroker) {
+  std::set<size_t> begun;
+  TestWorld world(/*broker_addresses=*/3);
+  for (int i = 0; i < 50; ++i) {
+    if (i > 0) world.RestartAgent();
+    ASSERT_TRUE(world.Login().ok());
+    begun.insert(world.dialled.back());
+  }
+  EXPECT_EQ(begun.size(), 3u);
 }
 
 TEST(BrokerSessionTest, TheNextCallOpensANewSession) {

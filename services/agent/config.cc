@@ -112,9 +112,11 @@ std::string CommentedConfig(const v1::AgentConfig& config) {
       "data_dir: ",
       Quoted(config.data_dir()),
       "\n\n"
-      "# The broker. address: HOST:PORT (TLS) or unix:PATH. card_path: the card that the operator\n"
-      "# handed out; its key is pinned and another one is refused. plain_tcp: true only towards a\n"
-      "# broker on the same machine that allows it.\n"
+      "# The broker. address: HOST:PORT (TLS) or unix:PATH; when the card names it, the card's "
+      "other\n"
+      "# addresses are used as well. card_path: the card that the operator handed out; its key is\n"
+      "# pinned and another one is refused. plain_tcp: true only towards a broker on the same\n"
+      "# machine that allows it.\n"
       "broker {\n  address: ",
       Quoted(config.broker().address()), "\n  card_path: ", Quoted(config.broker().card_path()),
       "\n  plain_tcp: ", config.broker().plain_tcp() ? "true" : "false",

@@ -13,6 +13,9 @@
 namespace blindcart::agent {
 namespace {
 
+// A broker that dies breaks goods and link at almost the same moment.
+constexpr int64_t kLinkBreaksWithinMs = 500;
+
 std::string PartName(const PurchaseRecord& purchase) {
   return absl::StrCat(".", crypto::HexEncode(purchase.order_id), ".part");
 }
@@ -120,7 +123,7 @@ absl::Status Downloader::FetchIn(ShopSession& session, const crypto::PublicIdent
         "try again");
   }
 
-  const std::unique_ptr<GoodsStream> stream = use_.fetch(delivery_id);
+  const std::unique_ptr<GoodsStream> stream = use_.fetch(session.link().address(), delivery_id);
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (shut_down_) return absl::CancelledError("the agent ends");
@@ -162,6 +165,8 @@ absl::Status Downloader::FetchIn(ShopSession& session, const crypto::PublicIdent
           : "the shop delivers, in pieces sealed under keys of this delivery's own");
   const absl::Status received = Receive(*stream, **receiver, *part, attempt);
   if (!received.ok()) {
+    // With a broken link the shop's connector goes on over the next one.
+    if (absl::IsUnavailable(received)) session.link().AwaitClosed(kLinkBreaksWithinMs);
     // What came was checked piece by piece, so it is kept whatever ended it.
     const absl::Status saved = SaveProgress(*part, attempt);
     return saved.ok() ? received : saved;

@@ -3,6 +3,7 @@
 #ifndef BLINDCART_SERVICES_AGENT_GOODS_STREAM_H_
 #define BLINDCART_SERVICES_AGENT_GOODS_STREAM_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -23,8 +24,10 @@ class GoodsStream {
   virtual void Cancel() = 0;
 };
 
-// Begins to fetch the delivery of that id. Does not block.
-using FetchGoods = std::function<std::unique_ptr<GoodsStream>(const std::string& delivery_id)>;
+// Begins to fetch the delivery of that id from the broker at that address (BrokerLink::address), the
+// one that the delivery was opened at. Does not block.
+using FetchGoods =
+    std::function<std::unique_ptr<GoodsStream>(size_t address, const std::string& delivery_id)>;
 
 }  // namespace blindcart::agent
 

@@ -57,20 +57,34 @@ constexpr int kGraceMs = 2'000;
 // How long a channel that has just failed may take to come up before a login over it is tried.
 constexpr int kReconnectMs = 1'500;
 
+// To the broker at one address.
 struct BrokerStubs {
   std::shared_ptr<grpc::Channel> link_channel;
   std::unique_ptr<v1::Broker::Stub> link;
   std::unique_ptr<v1::Broker::Stub> goods;  // On a connection of its own.
 };
 
-absl::StatusOr<BrokerStubs> Dial(const v1::BrokerContact& broker, const v1::BrokerCard& card) {
+absl::StatusOr<BrokerStubs> Dial(const std::string& address, const v1::BrokerContact& broker,
+                                 const v1::BrokerCard& card) {
   const absl::StatusOr<std::shared_ptr<grpc::Channel>> link =
-      DialBroker(broker.address(), card.tls_root_pem(), broker.plain_tcp(), "link");
+      DialBroker(address, card.tls_root_pem(), broker.plain_tcp(), "link");
   if (!link.ok()) return link.status();
   const absl::StatusOr<std::shared_ptr<grpc::Channel>> goods =
-      DialBroker(broker.address(), card.tls_root_pem(), broker.plain_tcp(), "goods");
+      DialBroker(address, card.tls_root_pem(), broker.plain_tcp(), "goods");
   if (!goods.ok()) return goods.status();
   return BrokerStubs{*link, v1::Broker::NewStub(*link), v1::Broker::NewStub(*goods)};
+}
+
+absl::StatusOr<std::vector<BrokerStubs>> DialAll(const std::vector<std::string>& addresses,
+                                                 const v1::BrokerContact& broker,
+                                                 const v1::BrokerCard& card) {
+  std::vector<BrokerStubs> all;
+  for (const std::string& address : addresses) {
+    absl::StatusOr<BrokerStubs> stubs = Dial(address, broker, card);
+    if (!stubs.ok()) return stubs.status();
+    all.push_back(*std::move(stubs));
+  }
+  return all;
 }
 
 // A channel that failed waits by itself before it tries again, and fails every call meanwhile. When
@@ -123,7 +137,9 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   status = (*database)->PinBroker(card->identity.fingerprint());
   if (status.ok()) status = MakePrivateDirectory(config->purchases_dir());
   if (!status.ok()) return status;
-  const absl::StatusOr<BrokerStubs> stubs = Dial(config->broker(), card->card);
+  const std::vector<std::string> addresses = AddressesOf(config->broker(), card->card);
+  const absl::StatusOr<std::vector<BrokerStubs>> stubs =
+      DialAll(addresses, config->broker(), card->card);
   if (!stubs.ok()) return stubs.status();
 
   ThreadScheduler scheduler;
@@ -135,21 +151,24 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   peer->broker = &card->identity;
   peer->random = &crypto::SystemRandom();
   peer->clock = &protocol::SystemClock();
-  peer->dial =
-      [&stubs](const MakeLinkHandler& make_handler) -> absl::StatusOr<std::shared_ptr<Link>> {
-    Reconnect(*stubs->link_channel);
-    return DialGrpcLink(*stubs->link, LinkKind::kCustomer, make_handler, Counters());
+  peer->addresses = addresses.size();
+  peer->dial = [&stubs](
+                   size_t address,
+                   const MakeLinkHandler& make_handler) -> absl::StatusOr<std::shared_ptr<Link>> {
+    const BrokerStubs& broker = stubs->at(address);
+    Reconnect(*broker.link_channel);
+    return DialGrpcLink(*broker.link, LinkKind::kCustomer, make_handler, Counters());
   };
   Agent::Dependencies dependencies;
   dependencies.peer = peer;
   dependencies.database = database->get();
   dependencies.scheduler = &scheduler;
   dependencies.executor = &calls;
-  dependencies.fetch = [&stubs](const std::string& delivery_id) {
-    return FetchGrpcGoods(*stubs->goods, delivery_id);
+  dependencies.fetch = [&stubs](size_t address, const std::string& delivery_id) {
+    return FetchGrpcGoods(*stubs->at(address).goods, delivery_id);
   };
   dependencies.purchases_dir = config->purchases_dir();
-  dependencies.broker_address = config->broker().address();
+  dependencies.broker_addresses = addresses;
   Agent agent(dependencies, Agent::Options());
   AgentService service(agent, calls, downloads);
   ExplainService explain(Narration());

@@ -193,7 +193,13 @@ void BrokerCore::Sweep() {
   notices_.Sweep();
   goods_.Sweep();
   mail_.Sweep();
+  certificates_.listeners().Sweep();
   notary_.Sweep();
+}
+
+void BrokerCore::Poll() {
+  notices_.Poll();
+  mail_.pushes().Poll();
 }
 
 void BrokerCore::CloseLinks() {

@@ -75,6 +75,9 @@ class BrokerCore {
   // Ends what is overdue: handshakes, sessions, shop answers, orders, deliveries; sends notices
   // again; removes expired mail.
   void Sweep();
+  // Looks in the store for what other brokers of the market have left there for merchants and
+  // customers who are connected here. For one thread at a time.
+  void Poll();
   // Asks every link to end.
   void CloseLinks();
 

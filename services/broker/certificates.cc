@@ -61,7 +61,8 @@ Certificates::Certificates(const Options& options, const crypto::CertificateAuth
       store_(store),
       commits_(commits),
       clock_(clock),
-      random_(random) {}
+      random_(random),
+      listeners_(commits, clock, random) {}
 
 absl::Status Certificates::Handle(int64_t customer_id, LinkId link_id,
                                   const v1::CertificateCall& call, Answer answer) {
@@ -73,19 +74,13 @@ absl::Status Certificates::Handle(int64_t customer_id, LinkId link_id,
     case v1::CertificateCall::kRevocationList:
       return FetchRevocationList(std::move(answer));
     case v1::CertificateCall::kAnnounce:
-      return Announce(customer_id, link_id, call.announce(), answer);
+      return Announce(customer_id, link_id, call.announce(), std::move(answer));
     case v1::CertificateCall::kFindPeer:
       return FindPeer(call.find_peer(), answer);
     case v1::CertificateCall::KIND_NOT_SET:
       break;
   }
   return protocol::Refused();
-}
-
-void Certificates::RemoveLink(int64_t customer_id, LinkId link_id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = listeners_.find(customer_id);
-  if (found != listeners_.end() && found->second.link_id == link_id) listeners_.erase(found);
 }
 
 absl::Status Certificates::Commit(
@@ -291,58 +286,45 @@ absl::Status Certificates::MakeListIfDue(storage::Transaction& transaction) {
 }
 
 absl::Status Certificates::Announce(int64_t customer_id, LinkId link_id,
-                                    const v1::AnnounceAddressCall& call, const Answer& answer) {
+                                    const v1::AnnounceAddressCall& call, Answer answer) {
   if (!IsAddress(call.address())) return protocol::Refused();
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    if (call.address().empty()) {
-      listeners_.erase(customer_id);
-    } else {
-      listeners_[customer_id] = {link_id, call.address()};
-    }
-  }
-  v1::CertificateResult result;
-  result.mutable_announce();
-  answer(std::move(result));
-  return absl::OkStatus();
+  return listeners_.Announce(customer_id, link_id, call.address(),
+                             [answer = std::move(answer)](const absl::Status& status) {
+                               if (!status.ok()) return answer(status);
+                               v1::CertificateResult result;
+                               result.mutable_announce();
+                               answer(std::move(result));
+                             });
 }
 
 absl::Status Certificates::FindPeer(const v1::FindPeerCall& call, const Answer& answer) {
   if (!protocol::IsValidUsername(call.username())) return protocol::Refused();
   v1::CertificateResult result;
   v1::FindPeerResult& peer = *result.mutable_find_peer();
-  int64_t customer_id = 0;
-  std::string signing_certificate;
   const int64_t now_ms = clock_.NowUnixMs();
   const absl::Status read = store_.Read([&](storage::Transaction& transaction) -> absl::Status {
-    customer_id = 0;
-    signing_certificate.clear();
+    peer.Clear();
     const absl::StatusOr<storage::Customer> customer =
         transaction.customers().FindByUsername(call.username());
     if (absl::IsNotFound(customer.status())) return absl::OkStatus();
     if (!customer.ok()) return customer.status();
+    absl::StatusOr<std::string> address = listeners_.Find(transaction, customer->id);
+    if (!address.ok()) return address.status();
+    if (address->empty()) return absl::OkStatus();
+    peer.set_found(true);
+    peer.set_address(*std::move(address));
     const absl::StatusOr<std::vector<storage::IssuedCertificate>> live =
         transaction.certificates().ListOfCustomer(customer->id, now_ms);
     if (!live.ok()) return live.status();
-    customer_id = customer->id;
     for (const storage::IssuedCertificate& certificate : *live) {
       if (certificate.kind == storage::CertificateKind::kSigning &&
           certificate.revoked_at_ms == 0) {
-        signing_certificate = certificate.der;
+        peer.set_signing_certificate(certificate.der);
       }
     }
     return absl::OkStatus();
   });
   if (!read.ok()) return read;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = listeners_.find(customer_id);
-    if (customer_id != 0 && found != listeners_.end()) {
-      peer.set_found(true);
-      peer.set_address(found->second.address);
-      peer.set_signing_certificate(std::move(signing_certificate));
-    }
-  }
   answer(std::move(result));
   return absl::OkStatus();
 }

@@ -10,8 +10,8 @@
 // operator has revoked gets no new ones until the operator lifts that.
 //
 // Every copy and every revocation is durable before it is answered, and a revocation together with
-// the list that names it, unless that is too large to be made (revocation.h). Addresses for direct sessions are in memory only, and gone with the link
-// over which they were announced.
+// the list that names it, unless that is too large to be made (revocation.h). Addresses for direct
+// sessions go with the link over which they were announced (listeners.h).
 //
 // Thread-safe. Answers come once, on the caller's thread or the commit queue's.
 #ifndef BLINDCART_SERVICES_BROKER_CERTIFICATES_H_
@@ -21,11 +21,9 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "crypto/certificate_authority.h"
@@ -33,6 +31,7 @@
 #include "crypto/random.h"
 #include "proto/certificate.pb.h"
 #include "protocol/clock.h"
+#include "services/broker/listeners.h"
 #include "services/broker/relay.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
@@ -41,7 +40,7 @@ namespace blindcart::broker {
 
 class Certificates {
  public:
-  static constexpr size_t kMaxAddressBytes = 261;  // A DNS name, a colon and a port.
+  static constexpr size_t kMaxAddressBytes = storage::kMaxListenerAddressBytes;
 
   struct Options {
     int64_t lifetime_ms = 0;  // Of a customer's certificate.
@@ -61,20 +60,15 @@ class Certificates {
   // not called then.
   absl::Status Handle(int64_t customer_id, LinkId link_id, const v1::CertificateCall& call,
                       Answer answer);
-  // The link has ended: what was announced over it is so no more.
-  void RemoveLink(int64_t customer_id, LinkId link_id);
+  // Where customers listen for direct sessions.
+  Listeners& listeners() { return listeners_; }
 
  private:
-  struct Listener {
-    LinkId link_id = 0;
-    std::string address;
-  };
-
   absl::Status Request(int64_t customer_id, const v1::RequestCertificateCall& call, Answer answer);
   absl::Status Revoke(int64_t customer_id, Answer answer);
   absl::Status FetchRevocationList(Answer answer);
   absl::Status Announce(int64_t customer_id, LinkId link_id, const v1::AnnounceAddressCall& call,
-                        const Answer& answer);
+                        Answer answer);
   absl::Status FindPeer(const v1::FindPeerCall& call, const Answer& answer);
 
   absl::Status IssuePair(storage::Transaction& transaction, const storage::Customer& customer,
@@ -96,9 +90,7 @@ class Certificates {
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
-
-  std::mutex mutex_;
-  absl::flat_hash_map<int64_t, Listener> listeners_;  // By customer; under mutex_.
+  Listeners listeners_;
 };
 
 }  // namespace blindcart::broker

@@ -19,6 +19,7 @@ namespace blindcart::broker {
 using Run = std::function<absl::Status()>;
 
 void AddInitCommand(CLI::App& app, Run* run);
+void AddJoinCommand(CLI::App& app, Run* run);
 void AddServeCommand(CLI::App& app, Run* run);
 void AddEnrolmentCommands(CLI::App& app, Run* run);
 void AddListingCommands(CLI::App& app, Run* run);

@@ -64,6 +64,9 @@ const LimitRule kLimitRules[] = {
               "Wrong PINs in a row before delays begin; they grow, but never lock for good."},
     LimitRule{"max_order_lifetime_ms", 7 * kDayMs, 1'000, 366 * kDayMs,
               "The longest time until an order's expiry that a merchant may ask for."},
+    LimitRule{"poll_interval_ms", 1'000, 50, 60'000,
+              "How often to look for what other brokers over the same database have left for those "
+              "who are connected here."},
     LimitRule{"max_mailbox_messages", 1'000, 1, 100'000,
               "Messages that may wait for one customer; a further one is not taken."},
     LimitRule{"max_mailbox_bytes", 16 * 1'048'576, 512 * 1'024, 1'024 * 1'048'576LL,

@@ -147,11 +147,16 @@ void CustomerSession::CheckPassword(uint64_t call_id, crypto::SecretBytes passwo
 
 void CustomerSession::Judge(uint64_t call_id, bool matches) {
   auto verdict = std::make_shared<AttemptVerdict>();
+  auto last_mail = std::make_shared<int64_t>(0);
   const int64_t now_ms = parts_.clock.NowUnixMs();
   const absl::Status queued = parts_.commits.Submit(
-      [customer_id = customer_id_, matches, now_ms, verdict](storage::Transaction& transaction) {
+      [customer_id = customer_id_, matches, now_ms, verdict,
+       last_mail](storage::Transaction& transaction) {
         const absl::StatusOr<storage::Customer> customer = transaction.customers().Get(customer_id);
         if (!customer.ok()) return customer.status();
+        const absl::StatusOr<int64_t> last = LastMailNumber(transaction, customer_id);
+        if (!last.ok()) return last.status();
+        *last_mail = *last;
         const AttemptState before = {customer->login_failures, customer->login_blocked_until_ms};
         *verdict = JudgeAttempt(before, matches, kFreePasswordFailures, now_ms);
         if (verdict->state.failures == before.failures &&
@@ -161,12 +166,12 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
         return transaction.customers().SetLoginState(customer_id, verdict->state.failures,
                                                      verdict->state.blocked_until_ms);
       },
-      [self = shared_from_this(), call_id, verdict](absl::Status status) {
+      [self = shared_from_this(), call_id, verdict, last_mail](absl::Status status) {
         if (!status.ok()) {
           LogWarning("login.commit_failed", {{"code", static_cast<int>(status.code())}});
           self->Fail(call_id, kBusyRetryMs);
         } else if (verdict->outcome == AttemptOutcome::kAllowed) {
-          self->Serve(call_id);
+          self->Serve(call_id, *last_mail);
         } else {
           self->parts_.counters.Add(verdict->outcome == AttemptOutcome::kWrong
                                         ? protocol::RefusalReason::kPassword
@@ -178,7 +183,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
   if (!queued.ok()) Fail(call_id, kBusyRetryMs);
 }
 
-void CustomerSession::Serve(uint64_t call_id) {
+void CustomerSession::Serve(uint64_t call_id, int64_t last_mail_number) {
   Relay::CustomerEnd end;
   end.link_id = link_id_;
   end.customer_id = customer_id_;
@@ -187,9 +192,9 @@ void CustomerSession::Serve(uint64_t call_id) {
   State expected = State::kVerifying;
   if (!state_.compare_exchange_strong(expected, State::kServing)) return;
   parts_.sessions.BindCustomer(link_id_, customer_id_);
-  parts_.mail.AddLink(customer_id_, link_id_, link_);
+  parts_.mail.pushes().AddLink(customer_id_, link_id_, link_, last_mail_number);
   // It may have ended meanwhile, before there was anything to remove.
-  if (state_ == State::kClosed) parts_.mail.RemoveLink(customer_id_, link_id_);
+  if (state_ == State::kClosed) parts_.mail.pushes().RemoveLink(customer_id_, link_id_);
   v1::BrokerToCustomer message;
   message.set_call_id(call_id);
   message.mutable_login()->set_success(true);
@@ -225,8 +230,8 @@ void CustomerSession::OnClosed(const absl::Status&) {
   // Who leaves after the challenge has had the same work done as who answers it wrongly.
   if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
-  parts_.mail.RemoveLink(customer_id_, link_id_);
-  parts_.certificates.RemoveLink(customer_id_, link_id_);
+  parts_.mail.pushes().RemoveLink(customer_id_, link_id_);
+  parts_.certificates.listeners().RemoveLink(customer_id_, link_id_);
   parts_.sessions.Remove(link_id_);
 }
 

@@ -59,7 +59,7 @@ class CustomerSession final : public LinkHandler,
   void Establish(const v1::HandshakeMessage& finished);
   void CheckPassword(uint64_t call_id, crypto::SecretBytes password_hash);
   void Judge(uint64_t call_id, bool matches);
-  void Serve(uint64_t call_id);
+  void Serve(uint64_t call_id, int64_t last_mail_number);
   void Fail(uint64_t call_id, int64_t retry_after_ms);
   // Ends the link with the one refusal.
   void Refuse(protocol::RefusalReason reason);

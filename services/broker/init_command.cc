@@ -6,13 +6,11 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "crypto/encoding.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
-#include "crypto/tls_certificate.h"
 #include "protocol/clock.h"
 #include "services/broker/authority.h"
 #include "services/broker/commands.h"
@@ -20,15 +18,13 @@
 #include "services/broker/enrolment.h"
 #include "services/broker/open_store.h"
 #include "services/broker/time_stamping.h"
+#include "services/broker/tls_files.h"
 #include "services/common/files.h"
 #include "services/common/secret_input.h"
-#include "services/common/transport.h"
 #include "services/ledger/money.h"
 
 namespace blindcart::broker {
 namespace {
-
-constexpr int kTlsCertificateDays = 3'650;
 
 struct InitOptions {
   std::string data_dir;
@@ -66,39 +62,15 @@ absl::StatusOr<v1::BrokerConfig> MakeConfig(const InitOptions& options) {
   return config;
 }
 
-// Where others reach the broker, as far as it can be known.
-std::string PublicAddress(const InitOptions& options, const v1::BrokerConfig& config) {
-  if (!options.address.empty()) return options.address;
-  const std::string& listen = config.listen(0);
-  const bool anywhere = absl::StartsWith(listen, "0.0.0.0:") || absl::StartsWith(listen, "[::]:");
-  if (!anywhere || options.hosts.empty()) return listen;
-  return absl::StrCat(options.hosts.front(), listen.substr(listen.rfind(':')));
-}
-
-absl::Status WriteTlsFiles(const DataPaths& paths, const crypto::TlsCertificate& tls) {
-  absl::Status status = MakePrivateDirectory(paths.tls_dir);
-  if (!status.ok()) return status;
-  status = WriteFileAtomically(paths.tls_key, tls.private_key_pem, 0600, /*replace=*/false);
-  if (!status.ok()) return status;
-  return WriteFileAtomically(paths.tls_certificate, tls.certificate_pem, 0644, /*replace=*/false);
-}
-
 absl::Status WriteKeys(const DataPaths& paths, const crypto::Identity& identity,
                        const InitOptions& options, const crypto::SecretBytes& pass_phrase,
                        std::string* tls_root_pem) {
-  std::vector<std::string> names = {kBrokerTlsName};
-  names.insert(names.end(), options.hosts.begin(), options.hosts.end());
-  const absl::StatusOr<crypto::TlsCertificate> tls =
-      crypto::MakeSelfSignedCertificate(kBrokerTlsName, names, kTlsCertificateDays);
-  if (!tls.ok()) {
-    return absl::InvalidArgumentError(absl::StrCat("--host: ", tls.status().message()));
-  }
-  absl::Status status = MakePrivateDirectory(paths.identity_dir);
+  absl::StatusOr<std::string> certificate = MakeTlsFiles(paths, options.hosts);
+  if (!certificate.ok()) return certificate.status();
+  *tls_root_pem = *std::move(certificate);
+  const absl::Status status = MakePrivateDirectory(paths.identity_dir);
   if (!status.ok()) return status;
-  status = crypto::SaveIdentity(paths.identity_dir, identity, pass_phrase.view());
-  if (!status.ok()) return status;
-  *tls_root_pem = tls->certificate_pem;
-  return WriteTlsFiles(paths, *tls);
+  return crypto::SaveIdentity(paths.identity_dir, identity, pass_phrase.view());
 }
 
 absl::StatusOr<std::unique_ptr<storage::Store>> OpenNewStore(const InitOptions& options,
@@ -167,7 +139,7 @@ absl::Status Init(const InitOptions& options) {
   status = FillStore(**store, *config);
   if (!status.ok()) return status;
   const std::string fingerprint = crypto::HexEncode(identity->public_identity().fingerprint());
-  card.set_address(PublicAddress(options, *config));
+  card.set_address(PublicAddress(options.address, options.hosts, config->listen(0)));
   card.set_identity_pem(identity->public_identity().ToPem());
   card.set_fingerprint_hex(fingerprint);
   status = WriteFileAtomically(paths.card, ToTextProto(card), 0644, /*replace=*/false);

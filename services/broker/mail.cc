@@ -4,7 +4,6 @@
 #include <vector>
 
 #include "crypto/identity.h"
-#include "proto/customer.pb.h"
 #include "protocol/login_handshake.h"
 #include "protocol/mail_content.h"
 #include "protocol/mail_session.h"
@@ -20,18 +19,6 @@ constexpr int64_t kExpiredPerSweep = 256;
 
 bool IsNumber(uint64_t value) {
   return value <= static_cast<uint64_t>(std::numeric_limits<int64_t>::max());
-}
-
-absl::StatusOr<v1::MailItem> ItemOf(storage::Transaction& transaction, storage::Mail mail) {
-  absl::StatusOr<storage::Customer> sender = transaction.customers().Get(mail.sender_id);
-  if (!sender.ok()) return sender.status();
-  v1::MailItem item;
-  item.set_mail_number(static_cast<uint64_t>(mail.mail_number));
-  item.set_message_id(std::move(mail.message_id));
-  item.set_sender(std::move(sender->username));
-  item.set_stored_at_ms(mail.stored_at_ms);
-  item.set_sealed(std::move(mail.sealed));
-  return item;
 }
 
 void SetSignedPreKey(const v1::SignedPreKey& pre_key, storage::MailKeys* keys) {
@@ -95,24 +82,8 @@ Mail::Mail(const Options& options, storage::Store& store, storage::CommitQueue& 
       commits_(commits),
       clock_(clock),
       pre_keys_(clock),
-      allowance_(options.sender, clock) {}
-
-void Mail::AddLink(int64_t customer_id, LinkId link_id, std::shared_ptr<Link> link) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  links_[customer_id][link_id] = std::move(link);
-}
-
-void Mail::RemoveLink(int64_t customer_id, LinkId link_id) {
-  std::shared_ptr<Link> removed;  // Goes after the lock.
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = links_.find(customer_id);
-  if (found == links_.end()) return;
-  const auto link = found->second.find(link_id);
-  if (link == found->second.end()) return;
-  removed = std::move(link->second);
-  found->second.erase(link);
-  if (found->second.empty()) links_.erase(found);
-}
+      allowance_(options.sender, clock),
+      pushes_(store, clock) {}
 
 absl::Status Mail::Handle(int64_t customer_id, v1::MailCall call, Answer answer) {
   switch (call.kind_case()) {
@@ -335,7 +306,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
           return absl::ResourceExhaustedError("the mailbox is full");
         }
         mail.mail_number = *number;
-        absl::StatusOr<v1::MailItem> item = ItemOf(transaction, std::move(mail));
+        absl::StatusOr<v1::MailItem> item = ToMailItem(transaction, std::move(mail));
         if (!item.ok()) return item.status();
         sent->item = *std::move(item);
         sent->outcome = v1::SEND_MAIL_OUTCOME_STORED;
@@ -349,7 +320,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
         }
         answer(Sent(sent->outcome));
         if (status.ok() && sent->item.mail_number() != 0) {
-          Push(sent->recipient_id, std::move(sent->item));
+          pushes_.Push(sent->recipient_id, std::move(sent->item));
         }
       });
   if (!submitted.ok()) {
@@ -357,20 +328,6 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
     answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
   }
   return absl::OkStatus();
-}
-
-void Mail::Push(int64_t recipient_id, v1::MailItem item) {
-  std::vector<std::shared_ptr<Link>> links;
-  {
-    std::lock_guard<std::mutex> lock(mutex_);
-    const auto found = links_.find(recipient_id);
-    if (found == links_.end()) return;
-    for (const auto& [link_id, link] : found->second) links.push_back(link);
-  }
-  v1::BrokerToCustomer message;
-  *message.mutable_mail()->mutable_push() = std::move(item);
-  const std::string bytes = message.SerializeAsString();
-  for (const std::shared_ptr<Link>& link : links) link->Send(bytes).IgnoreError();
 }
 
 absl::Status Mail::Fetch(int64_t customer_id, const v1::FetchMailCall& call, Answer answer) {
@@ -396,7 +353,7 @@ absl::Status Mail::Fetch(int64_t customer_id, const v1::FetchMailCall& call, Ans
           return absl::OkStatus();
         }
         bytes += mail.sealed.size();
-        absl::StatusOr<v1::MailItem> item = ItemOf(transaction, std::move(mail));
+        absl::StatusOr<v1::MailItem> item = ToMailItem(transaction, std::move(mail));
         if (!item.ok()) return item.status();
         *page->add_items() = *std::move(item);
       }

@@ -1,6 +1,6 @@
 // The mailbox (docs/messages.md): keeps what customers publish so that others can begin to write to
 // them, and what they send to each other, sealed for the recipient alone, until it is acknowledged or
-// expires. A recipient who is connected gets new mail at once; all of it can be fetched again until it
+// expires. A recipient who is connected gets new mail at once (mail_pushes.h); all of it can be fetched again until it
 // is acknowledged.
 //
 // Checked before anything is stored: sizes, that published keys are signed by the customer's enrolled
@@ -9,8 +9,7 @@
 // is stored once. A mailbox holds a bounded number of messages and bytes, and a sender has an allowance
 // of both (mail_allowance.h).
 //
-// Thread-safe. Answers come once, on the caller's thread or the commit queue's. Links are called
-// without a lock held.
+// Thread-safe. Answers come once, on the caller's thread or the commit queue's.
 #ifndef BLINDCART_SERVICES_BROKER_MAIL_H_
 #define BLINDCART_SERVICES_BROKER_MAIL_H_
 
@@ -29,9 +28,8 @@
 #include "proto/mail.pb.h"
 #include "protocol/clock.h"
 #include "services/broker/mail_allowance.h"
+#include "services/broker/mail_pushes.h"
 #include "services/broker/pre_key_throttle.h"
-#include "services/broker/relay.h"
-#include "services/common/link.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
 
@@ -63,9 +61,8 @@ class Mail {
   Mail(const Options& options, storage::Store& store, storage::CommitQueue& commits,
        const protocol::Clock& clock);
 
-  // New mail for the customer goes to this link too from now on.
-  void AddLink(int64_t customer_id, LinkId link_id, std::shared_ptr<Link> link);
-  void RemoveLink(int64_t customer_id, LinkId link_id);
+  // Where new mail is pushed to.
+  MailPushes& pushes() { return pushes_; }
 
   // Refused() for what no honest agent sends, any other error when it cannot be done now; `answer` is
   // not called then.
@@ -95,7 +92,6 @@ class Mail {
   // False when too much is under way. `bytes` is 0 for what carries no message.
   bool Begin(int64_t customer_id, size_t bytes);
   void End(int64_t customer_id, size_t bytes);
-  void Push(int64_t recipient_id, v1::MailItem item);
 
   const Options options_;
   storage::Store& store_;
@@ -103,10 +99,10 @@ class Mail {
   const protocol::Clock& clock_;
   PreKeyThrottle pre_keys_;
   MailAllowance allowance_;
+  MailPushes pushes_;
 
   mutable std::mutex mutex_;
   // The rest is used under mutex_.
-  absl::flat_hash_map<int64_t, absl::flat_hash_map<LinkId, std::shared_ptr<Link>>> links_;
   absl::flat_hash_map<int64_t, int> under_way_;  // By customer.
   size_t bytes_under_way_ = 0;
   int64_t last_sweep_ms_ = 0;

@@ -18,6 +18,7 @@ int main(int argc, char** argv) {
   app.footer("broker COMMAND --help explains a command. Begin with: broker init");
   blindcart::broker::Run run;
   blindcart::broker::AddInitCommand(app, &run);
+  blindcart::broker::AddJoinCommand(app, &run);
   blindcart::broker::AddServeCommand(app, &run);
   blindcart::broker::AddEnrolmentCommands(app, &run);
   blindcart::broker::AddListingCommands(app, &run);

@@ -15,6 +15,8 @@ namespace {
 constexpr int64_t kMicrosecondsPerMs = 1'000;
 constexpr int64_t kMaxTimeMs = std::numeric_limits<int64_t>::max() / kMicrosecondsPerMs - 1;
 
+constexpr int kMaxAttempts = 8;
+
 absl::StatusOr<int64_t> ReadTime(storage::Transaction& transaction) {
   const absl::StatusOr<std::string> text = transaction.meta().Get(kNotaryTimeMetaKey);
   if (absl::IsNotFound(text.status())) return 0;
@@ -40,6 +42,9 @@ struct Notary::Request {
   std::function<void(v1::NotaryResult)> answer;
   int64_t time_ms = 0;
   int64_t serial = 0;
+  int attempts = 0;
+  // Another broker of the market has stamped with a time that is further ahead than clocks may differ.
+  bool behind_others = false;
   crypto::IssuedTimeStamp issued;
 };
 
@@ -146,6 +151,8 @@ void Notary::Keep(const std::shared_ptr<Request>& request) {
       [request](storage::Transaction& transaction) -> absl::Status {
         const absl::StatusOr<int64_t> last_ms = ReadTime(transaction);
         if (!last_ms.ok()) return last_ms.status();
+        request->behind_others = *last_ms - request->time_ms > kMaxClockDifferenceMs;
+        if (request->behind_others) return absl::FailedPreconditionError("the clock is behind");
         // Several are signed at once, so a later one may have come here first.
         if (request->time_ms > *last_ms) {
           const absl::Status set =
@@ -154,7 +161,18 @@ void Notary::Keep(const std::shared_ptr<Request>& request) {
         }
         return transaction.tokens().Insert({request->serial, request->issued.token_sha256});
       },
-      [request](absl::Status status) {
+      [this, request](absl::Status status) {
+        if (request->behind_others) {
+          LogWarning("notary.clock_behind_others");
+          request->answer(ResultOf(v1::NOTARY_OUTCOME_CLOCK));
+          return;
+        }
+        if (absl::IsAlreadyExists(status) && ++request->attempts < kMaxAttempts) {
+          // Another broker was given the same serial in the same moment.
+          const absl::Status queued = workers_.Run([this, request] { Sign(request); });
+          if (!queued.ok()) request->answer(ResultOf(v1::NOTARY_OUTCOME_BUSY));
+          return;
+        }
         if (!status.ok()) {
           LogWarning("notary.failed", {{"code", static_cast<int>(status.code())}});
           request->answer(ResultOf(v1::NOTARY_OUTCOME_BUSY));

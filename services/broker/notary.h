@@ -9,6 +9,9 @@
 // Serials ascend, and follow the clock in microseconds: so not even a broker that was restored from
 // an old backup uses one twice, and a token does not tell how many others there are.
 //
+// Several brokers over one store stamp side by side: the store takes each serial once, and a broker
+// whose clock is behind another's token by more than kMaxClockDifferenceMs does not stamp.
+//
 // Thread-safe. Answers come once, on the caller's thread, a worker's or the commit queue's.
 #ifndef BLINDCART_SERVICES_BROKER_NOTARY_H_
 #define BLINDCART_SERVICES_BROKER_NOTARY_H_
@@ -37,8 +40,10 @@ inline constexpr char kNotaryTimeMetaKey[] = "notary_time_ms";
 
 class Notary {
  public:
+  static constexpr int64_t kMaxClockDifferenceMs = 1'000;
+
   struct Options {
-    // Of one customer: so many at once or after a pause, and then one in this time.
+    // Of one customer at one broker: so many at once or after a pause, and then one in this time.
     int64_t burst = 64;
     int64_t interval_ms = 500;
   };

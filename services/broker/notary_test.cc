@@ -229,5 +229,39 @@ TEST_F(NotaryTest, SaysThatItIsBusyWhenTooMuchWaits) {
   EXPECT_EQ(result.outcome(), v1::NOTARY_OUTCOME_BUSY);
 }
 
+TEST_F(NotaryTest, BrokersOverOneStoreNeverGiveASerialTwice) {
+  const auto other = *BrokerCore::Create(config_, identity_, *store_, clock_,
+                                         crypto::SystemRandom(), kTestCost, signers_);
+  TestCustomer bob(*other, bob_, identity_.public_identity(), clock_);
+  ASSERT_TRUE(bob.Login(kBob, kPassword).success);
+  // The clock stands still, so both begin with the same serial.
+  std::set<int64_t> serials;
+  for (int i = 0; i < 5; ++i) {
+    for (TestCustomer* customer : {alice_link_.get(), &bob}) {
+      const v1::NotaryResult result = Stamp(*customer);
+      ASSERT_EQ(result.outcome(), v1::NOTARY_OUTCOME_STAMPED);
+      EXPECT_TRUE(serials.insert(SerialOf(result)).second);
+    }
+  }
+  bob.Disconnect();
+}
+
+TEST_F(NotaryTest, ABrokerWhoseClockIsBehindTheOthersDoesNotStamp) {
+  protocol::FakeClock slow;
+  const auto other = *BrokerCore::Create(config_, identity_, *store_, slow, crypto::SystemRandom(),
+                                         kTestCost, signers_);
+  TestCustomer bob(*other, bob_, identity_.public_identity(), slow);
+  ASSERT_TRUE(bob.Login(kBob, kPassword).success);
+  clock_.Advance(Notary::kMaxClockDifferenceMs);
+  ASSERT_EQ(Stamp().outcome(), v1::NOTARY_OUTCOME_STAMPED);
+  EXPECT_EQ(Stamp(bob).outcome(), v1::NOTARY_OUTCOME_STAMPED) << "as near as clocks are set";
+  clock_.Advance(1);
+  ASSERT_EQ(Stamp().outcome(), v1::NOTARY_OUTCOME_STAMPED);
+  EXPECT_EQ(Stamp(bob).outcome(), v1::NOTARY_OUTCOME_CLOCK);
+  slow.Advance(1);
+  EXPECT_EQ(Stamp(bob).outcome(), v1::NOTARY_OUTCOME_STAMPED);
+  bob.Disconnect();
+}
+
 }  // namespace
 }  // namespace blindcart::broker

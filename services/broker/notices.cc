@@ -1,11 +1,31 @@
 #include "services/broker/notices.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
 #include "services/common/log.h"
 
 namespace blindcart::broker {
+namespace {
+
+constexpr int64_t kKeysPerRead = 1'024;
+
+}  // namespace
+
+Notices::Notices(storage::Store& store, storage::CommitQueue& commits, const protocol::Clock& clock)
+    : store_(store), commits_(commits), clock_(clock) {
+  // Every link that comes later reads all that is there now. Should this fail, the first look reads
+  // the same from the beginning.
+  store_
+      .Read([&](storage::Transaction& transaction) {
+        const absl::StatusOr<int64_t> highest = transaction.notices().HighestId();
+        seen_id_ = highest.value_or(0);
+        return highest.status();
+      })
+      .IgnoreError();
+  settled_id_ = seen_id_;
+}
 
 absl::StatusOr<Notices::Written> Notices::Write(storage::Transaction& transaction,
                                                 int64_t merchant_id, absl::string_view order_id,
@@ -119,10 +139,56 @@ size_t Notices::under_way_count() const {
   return count;
 }
 
+void Notices::Poll() {
+  absl::flat_hash_map<int64_t, std::vector<int64_t>> overdue;  // By merchant.
+  int64_t newest_id = seen_id_;
+  int64_t after_id = settled_id_;
+  const absl::Status read = store_.Read([&](storage::Transaction& transaction) -> absl::Status {
+    overdue.clear();
+    newest_id = seen_id_;
+    after_id = settled_id_;
+    while (true) {
+      const absl::StatusOr<std::vector<storage::NoticeKey>> keys =
+          transaction.notices().ListKeys(after_id, kKeysPerRead);
+      if (!keys.ok()) return keys.status();
+      for (const storage::NoticeKey& key : *keys) {
+        after_id = key.notice_id;
+        newest_id = std::max(newest_id, key.notice_id);
+        if (key.notice_id <= seen_id_) overdue[key.merchant_id].push_back(key.notice_id);
+      }
+      if (keys->size() < static_cast<size_t>(kKeysPerRead)) return absl::OkStatus();
+    }
+  });
+  if (!read.ok()) {
+    LogWarning("notice.read_failed", {{"code", static_cast<int>(read.code())}});
+    return;
+  }
+  settled_id_ = seen_id_;
+  seen_id_ = newest_id;
+
+  std::vector<std::pair<int64_t, LinkId>> behind;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    for (const auto& [merchant_id, ids] : overdue) {
+      const auto found = outboxes_.find(merchant_id);
+      if (found == outboxes_.end()) continue;  // Its next link reads all of it.
+      Outbox& outbox = found->second;
+      for (const int64_t id : ids) {
+        if (outbox.under_way.contains(id)) continue;
+        outbox.rewind_id = std::min(outbox.rewind_id.value_or(id - 1), id - 1);
+        outbox.behind = true;
+        outbox.reload = true;
+        behind.emplace_back(merchant_id, outbox.link_id);
+        break;  // They ascend.
+      }
+    }
+  }
+  for (const auto& [merchant_id, link_id] : behind) Load(merchant_id, link_id);
+}
+
 void Notices::Load(int64_t merchant_id, LinkId link_id) {
   while (true) {
     int64_t after_id = 0;
-    size_t room = 0;
     std::shared_ptr<Link> link;
     {
       std::lock_guard<std::mutex> lock(mutex_);
@@ -132,19 +198,23 @@ void Notices::Load(int64_t merchant_id, LinkId link_id) {
       if (outbox.loading || outbox.under_way.size() >= kWindow) return;
       outbox.loading = true;
       outbox.reload = false;
+      if (outbox.rewind_id.has_value()) {
+        outbox.last_sent_id = std::min(outbox.last_sent_id, *outbox.rewind_id);
+        outbox.rewind_id.reset();
+      }
       after_id = outbox.last_sent_id;
-      room = kWindow - outbox.under_way.size();
       link = outbox.link;
     }
     std::vector<storage::Notice> waiting;
     const absl::Status read = store_.Read([&](storage::Transaction& transaction) {
       absl::StatusOr<std::vector<storage::Notice>> listed =
-          transaction.notices().List(merchant_id, after_id, static_cast<int64_t>(room));
+          transaction.notices().List(merchant_id, after_id, static_cast<int64_t>(kWindow));
       if (!listed.ok()) return listed.status();
       waiting = *std::move(listed);
       return absl::OkStatus();
     });
     bool again = false;
+    std::vector<storage::Notice> to_send;
     {
       std::lock_guard<std::mutex> lock(mutex_);
       const auto found = outboxes_.find(merchant_id);
@@ -157,15 +227,21 @@ void Notices::Load(int64_t merchant_id, LinkId link_id) {
         return;
       }
       if (outbox.under_way.empty()) outbox.last_progress_ms = clock_.NowMonotonicMs();
-      for (const storage::Notice& notice : waiting) {
+      bool all_read = waiting.size() < kWindow;
+      for (storage::Notice& notice : waiting) {
+        if (outbox.under_way.size() >= kWindow) {
+          all_read = false;
+          break;
+        }
         outbox.last_sent_id = notice.notice_id;
-        outbox.under_way.insert(notice.notice_id);
+        // Read anew from further down, there are those among it that are under way.
+        if (outbox.under_way.insert(notice.notice_id).second) to_send.push_back(std::move(notice));
       }
-      const bool all_read = waiting.size() < room;
-      again = all_read && outbox.reload;
+      // There is room again as merchants acknowledge; a page of what is under way alone leaves some.
+      again = all_read ? outbox.reload : outbox.under_way.size() < kWindow;
       outbox.behind = !all_read || outbox.reload;
     }
-    for (const storage::Notice& notice : waiting) {
+    for (const storage::Notice& notice : to_send) {
       v1::PaymentNotice message;
       if (!message.ParseFromString(notice.payload)) {
         LogError("notice.damaged");

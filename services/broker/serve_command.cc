@@ -1,6 +1,8 @@
 #include <algorithm>
 #include <chrono>
+#include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <memory>
 #include <utility>
@@ -12,6 +14,7 @@
 #include "crypto/certificate_authority.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
+#include "crypto/random.h"
 #include "services/broker/authority.h"
 #include "services/broker/broker_core.h"
 #include "services/broker/broker_service.h"
@@ -123,6 +126,33 @@ class Housekeeping {
   Scheduler& scheduler_;
   RefusalReport report_;
   int64_t since_report_ms_ = 0;
+};
+
+// Looks after what other brokers leave in the store for as long as its scheduler runs, which is its own:
+// a look waits for the database.
+class Polling {
+ public:
+  Polling(BrokerCore& broker, int64_t interval_ms) : broker_(broker), interval_ms_(interval_ms) {
+    Plan();
+  }
+  void Shutdown() { scheduler_.Shutdown(); }
+
+ private:
+  void Plan() {
+    // Not all brokers of a market at the same moment: from three to five quarters of the interval.
+    uint16_t chance = 0;
+    const std::string bytes = crypto::SystemRandom().Bytes(sizeof chance);
+    std::memcpy(&chance, bytes.data(), sizeof chance);
+    const int64_t delay_ms = interval_ms_ * 3 / 4 + interval_ms_ * chance / (2 * 65'536);
+    scheduler_.RunAfter(delay_ms, [this] {
+      broker_.Poll();
+      Plan();
+    });
+  }
+
+  BrokerCore& broker_;
+  const int64_t interval_ms_;
+  ThreadScheduler scheduler_;
 };
 
 absl::StatusOr<ServerRunner::Options> ServerOptions(const v1::BrokerConfig& config) {
@@ -270,6 +300,7 @@ absl::Status Serve(const ServeOptions& options) {
   ThreadScheduler scheduler;
   Housekeeping housekeeping(**broker, goods, readiness, **runner, scheduler);
   housekeeping.Start();
+  Polling polling(**broker, config.limits().poll_interval_ms());
   status = AnnounceReady((*runner)->addresses(), options.address_file);
   if (status.ok()) {
     LogInfo("broker.ready", {{"addresses", static_cast<int64_t>((*runner)->addresses().size())}});
@@ -278,6 +309,7 @@ absl::Status Serve(const ServeOptions& options) {
 
   Drain(config, **broker, readiness, **runner);
   scheduler.Shutdown();
+  polling.Shutdown();
   housekeeping.WriteReport();
   return status;
 }

@@ -1,5 +1,6 @@
 #include "services/common/broker_card.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -12,6 +13,10 @@ absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path) {
   v1::BrokerCard card;
   const absl::Status read = ReadTextProto(path, &card);
   if (!read.ok()) return read;
+  if (AddressesOf(card).size() > kMaxBrokerAddresses) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, " names more than ", kMaxBrokerAddresses, " addresses"));
+  }
   absl::StatusOr<crypto::PublicIdentity> identity =
       crypto::PublicIdentity::ParsePem(card.identity_pem());
   if (!identity.ok()) {
@@ -26,6 +31,24 @@ absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path) {
         "operator for a new card"));
   }
   return LoadedBrokerCard{std::move(card), *std::move(identity)};
+}
+
+std::vector<std::string> AddressesOf(const v1::BrokerCard& card) {
+  std::vector<std::string> addresses = {card.address()};
+  for (const std::string& address : card.further_addresses()) {
+    if (std::find(addresses.begin(), addresses.end(), address) == addresses.end()) {
+      addresses.push_back(address);
+    }
+  }
+  return addresses;
+}
+
+std::vector<std::string> AddressesOf(const v1::BrokerContact& contact, const v1::BrokerCard& card) {
+  std::vector<std::string> addresses = AddressesOf(card);
+  const auto own = std::find(addresses.begin(), addresses.end(), contact.address());
+  if (own == addresses.end()) return {contact.address()};
+  std::rotate(addresses.begin(), own, own + 1);
+  return addresses;
 }
 
 }  // namespace blindcart

@@ -6,13 +6,18 @@
 #ifndef BLINDCART_SERVICES_COMMON_BROKER_CARD_H_
 #define BLINDCART_SERVICES_COMMON_BROKER_CARD_H_
 
+#include <cstddef>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "crypto/identity.h"
 #include "proto/config.pb.h"
 
 namespace blindcart {
+
+// The addresses of one market.
+inline constexpr size_t kMaxBrokerAddresses = 16;
 
 struct LoadedBrokerCard {
   v1::BrokerCard card;
@@ -21,6 +26,13 @@ struct LoadedBrokerCard {
 
 // Reads the card and checks that its fingerprint is its identity's.
 absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path);
+
+// All of the card's, each once.
+std::vector<std::string> AddressesOf(const v1::BrokerCard& card);
+
+// Where a contact with that card is dialled: all of the card's, the contact's own first, or the
+// contact's own alone when the card does not name it.
+std::vector<std::string> AddressesOf(const v1::BrokerContact& contact, const v1::BrokerCard& card);
 
 }  // namespace blindcart
 

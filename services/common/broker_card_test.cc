@@ -51,5 +51,26 @@ TEST(BrokerCardTest, RefusesWhatIsNoCard) {
   EXPECT_EQ(LoadBrokerCard(Written(card)).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
+TEST(BrokerCardTest, NamesEveryAddressOfTheMarket) {
+  v1::BrokerCard card = Card(0);
+  v1::BrokerContact contact;
+  contact.set_address("localhost:7443");
+  EXPECT_EQ(AddressesOf(contact, card), std::vector<std::string>{"localhost:7443"});
+  card.add_further_addresses("two.example:1");
+  card.add_further_addresses("localhost:7443");
+  card.add_further_addresses("three.example:1");
+  ASSERT_TRUE(LoadBrokerCard(Written(card)).ok());
+  EXPECT_EQ(AddressesOf(card),
+            (std::vector<std::string>{"localhost:7443", "two.example:1", "three.example:1"}));
+  contact.set_address("three.example:1");
+  EXPECT_EQ(AddressesOf(contact, card),
+            (std::vector<std::string>{"three.example:1", "localhost:7443", "two.example:1"}));
+  // Through a tunnel, say.
+  contact.set_address("localhost:9000");
+  EXPECT_EQ(AddressesOf(contact, card), std::vector<std::string>{"localhost:9000"});
+  for (int i = 0; i < 20; ++i) card.add_further_addresses(absl::StrCat("host", i, ":1"));
+  EXPECT_EQ(LoadBrokerCard(Written(card)).status().code(), absl::StatusCode::kInvalidArgument);
+}
+
 }  // namespace
 }  // namespace blindcart

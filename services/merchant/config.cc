@@ -148,7 +148,9 @@ std::string CommentedConfig(const v1::MerchantConfig& config) {
       Quoted(config.name()),
       "\n\n"
       "# The brokers that the shop links to, one block each. The shop dials; it opens no port.\n"
-      "# address: HOST:PORT (TLS) or unix:PATH. card_path: the card that the operator handed out.\n"
+      "# address: HOST:PORT (TLS) or unix:PATH; when the card names it, the shop links to the "
+      "card's\n"
+      "# other addresses as well. card_path: the card that the operator handed out.\n"
       "# plain_tcp: true only towards a broker on the same machine that allows it.\n");
   for (const v1::BrokerContact& broker : config.brokers()) {
     absl::StrAppend(&text, "brokers {\n  address: ", Quoted(broker.address()),

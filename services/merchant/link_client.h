@@ -22,7 +22,8 @@ namespace blindcart::merchant {
 class LinkClient : public std::enable_shared_from_this<LinkClient> {
  public:
   static constexpr int64_t kMinBackoffMs = 250;
-  static constexpr int64_t kMaxBackoffMs = 30'000;
+  // Customers who were sent there by the loss of another broker find the shop offline until then.
+  static constexpr int64_t kMaxBackoffMs = 5'000;
   // A link that stood for this long was a good one: after it the backoff begins anew.
   static constexpr int64_t kStableMs = 5'000;
   // A link that has not been established by then is given up.

@@ -54,7 +54,7 @@ constexpr int kSweepsPerReport = 12;  // Once a minute.
 constexpr int kShutdownGraceMs = 1'000;
 constexpr int64_t kHealthMs = 500;  // How often the health service is told.
 
-// One configured broker.
+// A broker at one address.
 struct BrokerEnd {
   std::string address;
   crypto::PublicIdentity identity;
@@ -130,7 +130,7 @@ struct ShopServer::State {
             admin, [this] { return Report(); }, admin_workers),
         readiness([this] { return CheckDatabase(); }, protocol::SystemClock()) {}
 
-  absl::Status AddBroker(const v1::BrokerContact& contact, const LoadedBrokerCard& card);
+  absl::Status AddBroker(const std::string& address, bool plain_tcp, const LoadedBrokerCard& card);
   void Sweep(int count);
   v1::MerchantStatusReply Report();
   void ReportRefusals();
@@ -165,15 +165,21 @@ struct ShopServer::State {
   bool stopped = false;
 };
 
-absl::Status ShopServer::State::AddBroker(const v1::BrokerContact& contact,
+absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain_tcp,
                                           const LoadedBrokerCard& card) {
+  for (const std::unique_ptr<BrokerEnd>& known : brokers) {
+    // Two cards of one market, or one card twice: a second link would only push the first one out.
+    if (known->address == address && known->identity.fingerprint() == card.identity.fingerprint()) {
+      return absl::OkStatus();
+    }
+  }
   auto broker = std::make_unique<BrokerEnd>(card.identity);
-  broker->address = contact.address();
+  broker->address = address;
   absl::StatusOr<std::shared_ptr<grpc::Channel>> link =
-      DialBroker(contact.address(), card.card.tls_root_pem(), contact.plain_tcp(), "link");
+      DialBroker(address, card.card.tls_root_pem(), plain_tcp, "link");
   if (!link.ok()) return link.status();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> bulk =
-      DialBroker(contact.address(), card.card.tls_root_pem(), contact.plain_tcp(), "goods");
+      DialBroker(address, card.card.tls_root_pem(), plain_tcp, "goods");
   if (!bulk.ok()) return bulk.status();
   broker->link_stub = v1::Broker::NewStub(*link);
   broker->goods_transport = std::make_shared<GrpcGoodsTransport>(v1::Broker::NewStub(*bulk));
@@ -324,8 +330,11 @@ absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::Merchant
   auto state = std::make_unique<State>(config, std::move(identity), *std::move(lock),
                                        *std::move(database), *std::move(goods), cards);
   for (int i = 0; i < config.brokers_size(); ++i) {
-    const absl::Status added = state->AddBroker(config.brokers(i), cards[static_cast<size_t>(i)]);
-    if (!added.ok()) return added;
+    const LoadedBrokerCard& card = cards[static_cast<size_t>(i)];
+    for (const std::string& address : AddressesOf(config.brokers(i), card.card)) {
+      const absl::Status added = state->AddBroker(address, config.brokers(i).plain_tcp(), card);
+      if (!added.ok()) return added;
+    }
   }
   ServerRunner::Options options;
   options.listen = {absl::StrCat("unix:", config.admin_socket())};

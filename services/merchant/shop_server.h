@@ -1,5 +1,5 @@
-// A running shop: database, goods, use cases, a link to every configured broker and the local API on
-// its Unix socket, wired together in the order in which they depend on each other.
+// A running shop: database, goods, use cases, a link to every address of the configured brokers and the
+// local API on its Unix socket, wired together in the order in which they depend on each other.
 //
 // Thread safety: Start, Stop and the destructor from one thread.
 #ifndef BLINDCART_SERVICES_MERCHANT_SHOP_SERVER_H_

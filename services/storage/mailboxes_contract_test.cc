@@ -27,6 +27,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::IsEmpty;
 using testing::SampleBytes;
+using ::testing::UnorderedElementsAre;
 
 TEST_P(MailboxesContractTest, KeysAreReplacedWhole) {
   EXPECT_TRUE(
@@ -85,6 +86,25 @@ TEST_P(MailboxesContractTest, PreKeysGoWithTheirIdentityKeyAndStayWithTheSignedO
   ASSERT_TRUE(SetKeys(Keys(alice_, 50)).ok());
   EXPECT_EQ(CountPreKeys(alice_), 0) << "whose secrets nobody has any more";
   EXPECT_TRUE(AddPreKey(alice_, 1).ok()) << "a new agent counts from one";
+}
+
+TEST_P(MailboxesContractTest, TheLastNumberTellsOfNewMailAlsoWhenItIsRemoved) {
+  const auto last = [&](const std::vector<int64_t>& ids) {
+    std::vector<std::pair<int64_t, int64_t>> numbers;
+    const std::vector<LastMailNumber> rows =
+        *Read<std::vector<LastMailNumber>>([&](Mailboxes& m) { return m.LastNumbers(ids); });
+    for (const LastMailNumber& row : rows) numbers.emplace_back(row.customer_id, row.mail_number);
+    return numbers;
+  };
+  EXPECT_THAT(last({}), IsEmpty());
+  EXPECT_THAT(last({alice_, bob_}), IsEmpty());
+  EXPECT_EQ(*Append(MakeMail(alice_, bob_, 1, "one")), 1);
+  EXPECT_EQ(*Append(MakeMail(alice_, bob_, 2, "two")), 2);
+  EXPECT_EQ(*Append(MakeMail(bob_, alice_, 1, "to alice")), 1);
+  ASSERT_TRUE(Write([&](Transaction& t) { return t.mailboxes().Remove(bob_, 2); }).ok());
+  EXPECT_THAT(last({alice_, bob_, 999}),
+              UnorderedElementsAre(std::pair(alice_, int64_t{1}), std::pair(bob_, int64_t{2})));
+  EXPECT_THAT(last({alice_}), ElementsAre(std::pair(alice_, int64_t{1})));
 }
 
 TEST_P(MailboxesContractTest, MailIsNumberedPerMailboxAndKeptUntilRemoved) {

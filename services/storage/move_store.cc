@@ -36,6 +36,7 @@ constexpr const char* kTables[] = {
     "revocations",
     "revocation_list",
     "certificate_blocks",
+    "listeners",
 };
 
 // Rows may hold a megabyte each.

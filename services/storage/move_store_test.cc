@@ -131,6 +131,8 @@ class MoveStoreTest : public ::testing::Test {
       list.next_update_ms = 1;
       list.der = "list";
       run(t.certificates().SetRevocationList(list));
+      run(t.listeners().Set(
+          {world_.customer, "192.0.2.7:9000", SampleBytes(12, kBrokerRunBytes), 7, 10}));
       return status;
     });
     ASSERT_TRUE(filled.ok()) << filled;

@@ -8,6 +8,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "protocol/utf8.h"
 
@@ -413,6 +414,10 @@ absl::Status PostgresConnection::Migrate(absl::Span<const char* const> migration
     ++attempt;
   }
   return status;
+}
+
+std::string PostgresConnection::Ids(absl::Span<const int64_t> ids) {
+  return absl::StrCat("{", absl::StrJoin(ids, ","), "}");
 }
 
 PostgresStatement PostgresConnection::Prepare(absl::string_view sql) {

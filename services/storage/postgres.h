@@ -125,6 +125,10 @@ class PostgresConnection {
   // `sql` must be one of a fixed set of texts: each is prepared once and kept.
   PostgresStatement Prepare(absl::string_view sql);
 
+  // As SqliteDatabase has them.
+  static constexpr char kInIds[] = "= ANY (CAST(? AS BIGINT[]))";
+  static std::string Ids(absl::Span<const int64_t> ids);
+
   // Runs `body` in a serialisable transaction. OK means durable. An error that the database reported
   // inside is returned even when `body` did not pass it on.
   absl::Status InTransaction(absl::FunctionRef<absl::Status()> body);

@@ -205,7 +205,19 @@ CREATE TABLE certificate_blocks (
 CREATE INDEX certificate_blocks_of_customer ON certificate_blocks (customer_id, decision_id);
 )sql";
 
-constexpr const char* kMigrations[] = {kFirst, kCertificateBlocks};
+// For several brokers: a customer is found at whichever of them the link is.
+constexpr char kListeners[] = R"sql(
+CREATE TABLE listeners (
+  customer_id BIGINT NOT NULL PRIMARY KEY REFERENCES customers (id),
+  address TEXT NOT NULL CHECK (octet_length(address) BETWEEN 1 AND 261),
+  broker_run BYTEA NOT NULL CHECK (octet_length(broker_run) = 16),
+  link_id BIGINT NOT NULL CHECK (link_id > 0),
+  expires_at_ms BIGINT NOT NULL CHECK (expires_at_ms >= 0)
+);
+CREATE INDEX listeners_of_run ON listeners (broker_run);
+)sql";
+
+constexpr const char* kMigrations[] = {kFirst, kCertificateBlocks, kListeners};
 
 constexpr PostgresReference kReferences[] = {
     {"customers", "account_id", "accounts", "id"},
@@ -227,6 +239,7 @@ constexpr PostgresReference kReferences[] = {
     {"certificates", "customer_id", "customers", "id"},
     {"revocations", "serial", "certificates", "serial"},
     {"certificate_blocks", "customer_id", "customers", "id"},
+    {"listeners", "customer_id", "customers", "id"},
 };
 
 }  // namespace

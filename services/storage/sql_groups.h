@@ -468,6 +468,21 @@ class SqlNotices : public Notices {
     return ReadPage<Notice>(query, limit);
   }
 
+  absl::StatusOr<std::vector<NoticeKey>> ListKeys(int64_t after_id, int64_t limit) override {
+    auto query = database_.Prepare(
+        "SELECT notice_id, merchant_id FROM notices WHERE notice_id > ? ORDER BY notice_id LIMIT "
+        "?");
+    query.BindInt64(after_id);
+    return ReadPage<NoticeKey>(query, limit);
+  }
+
+  absl::StatusOr<int64_t> HighestId() override {
+    auto query = database_.Prepare("SELECT MAX(notice_id) FROM notices");
+    const absl::StatusOr<bool> found = query.Step();
+    if (!found.ok()) return found.status();
+    return *found ? query.ColumnInt64(0) : 0;
+  }
+
   absl::Status Acknowledge(int64_t merchant_id, int64_t notice_id) override {
     auto removal = database_.Prepare("DELETE FROM notices WHERE notice_id = ? AND merchant_id = ?");
     return removal.BindInt64(notice_id).BindInt64(merchant_id).Run();

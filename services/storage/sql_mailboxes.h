@@ -9,6 +9,8 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "services/storage/sql_rows.h"
 #include "services/storage/store.h"
 
@@ -29,6 +31,8 @@ class SqlMailboxes : public Mailboxes {
   absl::StatusOr<int64_t> Append(const Mail& mail) override;
   absl::StatusOr<std::vector<Mail>> List(int64_t recipient_id, int64_t after_number,
                                          int64_t limit) override;
+  absl::StatusOr<std::vector<LastMailNumber>> LastNumbers(
+      absl::Span<const int64_t> customer_ids) override;
   absl::Status Remove(int64_t recipient_id, int64_t mail_number) override;
   absl::StatusOr<MailboxUse> Use(int64_t recipient_id) override;
   absl::StatusOr<int64_t> RemoveExpired(int64_t now_ms, int64_t limit) override;
@@ -208,6 +212,15 @@ absl::StatusOr<std::vector<Mail>> SqlMailboxes<Database>::List(int64_t recipient
     mail.stored_at_ms = query.ColumnInt64(4);
     mail.expires_at_ms = query.ColumnInt64(5);
   }
+}
+
+template <typename Database>
+absl::StatusOr<std::vector<LastMailNumber>> SqlMailboxes<Database>::LastNumbers(
+    absl::Span<const int64_t> customer_ids) {
+  auto query = database_.Prepare(absl::StrCat(
+      "SELECT customer_id, last_mail_number FROM mailboxes WHERE customer_id ", Database::kInIds));
+  query.BindText(Database::Ids(customer_ids));
+  return ReadAll<LastMailNumber>(query);
 }
 
 template <typename Database>

@@ -125,6 +125,18 @@ void ReadRow(const Statement& row, Notice& notice) {
 }
 
 template <typename Statement>
+void ReadRow(const Statement& row, NoticeKey& key) {
+  key.notice_id = row.ColumnInt64(0);
+  key.merchant_id = row.ColumnInt64(1);
+}
+
+template <typename Statement>
+void ReadRow(const Statement& row, LastMailNumber& last) {
+  last.customer_id = row.ColumnInt64(0);
+  last.mail_number = row.ColumnInt64(1);
+}
+
+template <typename Statement>
 void ReadRow(const Statement& row, std::string& blob) {
   blob = row.ColumnBlob(0);
 }

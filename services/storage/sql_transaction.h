@@ -4,6 +4,7 @@
 
 #include "services/storage/sql_certificates.h"
 #include "services/storage/sql_groups.h"
+#include "services/storage/sql_listeners.h"
 #include "services/storage/sql_mailboxes.h"
 #include "services/storage/sql_tokens.h"
 #include "services/storage/store.h"
@@ -26,6 +27,7 @@ class SqlTransaction : public Transaction {
         requests_(database),
         notices_(database),
         mailboxes_(database),
+        listeners_(database),
         meta_(database),
         tokens_(database),
         certificates_(database) {}
@@ -38,6 +40,7 @@ class SqlTransaction : public Transaction {
   Requests& requests() override { return requests_; }
   Notices& notices() override { return notices_; }
   Mailboxes& mailboxes() override { return mailboxes_; }
+  Listeners& listeners() override { return listeners_; }
   Meta& meta() override { return meta_; }
   Tokens& tokens() override { return tokens_; }
   Certificates& certificates() override { return certificates_; }
@@ -54,6 +57,7 @@ class SqlTransaction : public Transaction {
   SqlRequests<Database> requests_;
   NoticesGroup notices_;
   SqlMailboxes<Database> mailboxes_;
+  SqlListeners<Database> listeners_;
   SqlMeta<Database> meta_;
   SqlTokens<Database> tokens_;
   SqlCertificates<Database> certificates_;

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 
 namespace blindcart::storage {
 namespace {
@@ -274,6 +275,10 @@ absl::Status SqliteDatabase::Execute(const char* sql) {
   const int result = sqlite3_exec(database_, sql, nullptr, nullptr, nullptr);
   if (result != SQLITE_OK) return StatusOf(database_, result);
   return absl::OkStatus();
+}
+
+std::string SqliteDatabase::Ids(absl::Span<const int64_t> ids) {
+  return absl::StrCat("[", absl::StrJoin(ids, ","), "]");
 }
 
 SqliteStatement SqliteDatabase::Prepare(absl::string_view sql) {

@@ -119,6 +119,10 @@ class SqliteDatabase {
   // never pasted.
   SqliteStatement Prepare(absl::string_view sql);
 
+  // Behind a column's name: whether it is one of the ids in the text that is bound here.
+  static constexpr char kInIds[] = "IN (SELECT value FROM json_each(?))";
+  static std::string Ids(absl::Span<const int64_t> ids);
+
   // Runs `body` between BEGIN IMMEDIATE and COMMIT. OK means durable. On an error, of the body or
   // of the commit, everything is rolled back and the error returned.
   absl::Status InTransaction(absl::FunctionRef<absl::Status()> body);

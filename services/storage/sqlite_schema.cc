@@ -263,8 +263,20 @@ CREATE TRIGGER certificate_blocks_kept BEFORE DELETE ON certificate_blocks
   BEGIN SELECT RAISE(ABORT, 'a decision cannot be deleted'); END;
 )sql";
 
+// For several brokers: a customer is found at whichever of them the link is.
+constexpr char kListeners[] = R"sql(
+CREATE TABLE listeners (
+  customer_id INTEGER PRIMARY KEY REFERENCES customers (id),
+  address TEXT NOT NULL CHECK (length(CAST(address AS BLOB)) BETWEEN 1 AND 261),
+  broker_run BLOB NOT NULL CHECK (length(broker_run) = 16),
+  link_id INTEGER NOT NULL CHECK (link_id > 0),
+  expires_at_ms INTEGER NOT NULL CHECK (expires_at_ms >= 0)
+) STRICT;
+CREATE INDEX listeners_of_run ON listeners (broker_run);
+)sql";
+
 constexpr const char* kMigrations[] = {
-    kFirst, kMail, kTokens, kEntriesOfAccount, kCertificates, kCertificateBlocks};
+    kFirst, kMail, kTokens, kEntriesOfAccount, kCertificates, kCertificateBlocks, kListeners};
 
 }  // namespace
 

@@ -54,6 +54,8 @@ inline constexpr size_t kMailKeyBytes = 32;
 inline constexpr size_t kMailSignatureBytes = 64;
 inline constexpr size_t kMessageIdBytes = 16;
 inline constexpr size_t kTokenHashBytes = 32;
+inline constexpr size_t kBrokerRunBytes = 16;
+inline constexpr size_t kMaxListenerAddressBytes = 261;  // a DNS name, a colon and a port
 
 // Upper bounds of what has no fixed size. The store refuses more; callers bound what comes from
 // outside long before this.
@@ -172,6 +174,12 @@ struct Notice {
   int64_t created_at_ms = 0;
 };
 
+// Which notice is whose.
+struct NoticeKey {
+  int64_t notice_id = 0;
+  int64_t merchant_id = 0;
+};
+
 // What a customer has published so that others can begin to write to them.
 struct MailKeys {
   int64_t customer_id = 0;
@@ -198,9 +206,24 @@ struct Mail {
   int64_t expires_at_ms = 0;
 };
 
+struct LastMailNumber {
+  int64_t customer_id = 0;
+  int64_t mail_number = 0;
+};
+
 struct MailboxUse {
   int64_t items = 0;
   int64_t bytes = 0;  // of `sealed`
+};
+
+// Where a customer's agent waits for direct sessions, for as long as the link stands over which it said
+// so.
+struct Listener {
+  int64_t customer_id = 0;
+  std::string address;     // 1 to kMaxListenerAddressBytes
+  std::string broker_run;  // kBrokerRunBytes: the run of the broker that has the link
+  int64_t link_id = 0;     // that run's
+  int64_t expires_at_ms = 0;
 };
 
 // A time-stamp token that the notary gave out; not of which document, nor to whom.
@@ -346,6 +369,11 @@ class Notices {
   // One merchant's notices in notice_id order, at most `limit` with an id above `after_id`.
   virtual absl::StatusOr<std::vector<Notice>> List(int64_t merchant_id, int64_t after_id,
                                                    int64_t limit) = 0;
+  // Everybody's in notice_id order, likewise. Ids ascend in the order of commits, so one that was not
+  // there yet comes above all that were.
+  virtual absl::StatusOr<std::vector<NoticeKey>> ListKeys(int64_t after_id, int64_t limit) = 0;
+  // The highest notice_id there is; 0 when there is none.
+  virtual absl::StatusOr<int64_t> HighestId() = 0;
   // Deletes the notice. OK when it is gone already (acknowledgements repeat), and when it belongs
   // to another merchant, whose notice stays.
   virtual absl::Status Acknowledge(int64_t merchant_id, int64_t notice_id) = 0;
@@ -371,12 +399,31 @@ class Mailboxes {
   // Of one mailbox in mail_number order, at most `limit` with a number above `after_number`.
   virtual absl::StatusOr<std::vector<Mail>> List(int64_t recipient_id, int64_t after_number,
                                                  int64_t limit) = 0;
+  // The highest mail_number that each of these customers has ever had, without those who never had any;
+  // in no order.
+  virtual absl::StatusOr<std::vector<LastMailNumber>> LastNumbers(
+      absl::Span<const int64_t> customer_ids) = 0;
   // OK when it is gone already.
   virtual absl::Status Remove(int64_t recipient_id, int64_t mail_number) = 0;
   virtual absl::StatusOr<MailboxUse> Use(int64_t recipient_id) = 0;
   // Removes mail, and forgets message ids, whose expiry is at or before `now_ms`, at most `limit` of
   // each; returns how many of both.
   virtual absl::StatusOr<int64_t> RemoveExpired(int64_t now_ms, int64_t limit) = 0;
+};
+
+class Listeners {
+ public:
+  virtual ~Listeners() = default;
+  // Inserts or replaces: a customer has one.
+  virtual absl::Status Set(const Listener& listener) = 0;
+  virtual absl::StatusOr<Listener> Get(int64_t customer_id) = 0;
+  // OK when it is gone already, or is another link's by now, which stays.
+  virtual absl::Status Remove(int64_t customer_id, absl::string_view broker_run,
+                              int64_t link_id) = 0;
+  // All of that broker's.
+  virtual absl::Status Prolong(absl::string_view broker_run, int64_t expires_at_ms) = 0;
+  // Those whose expiry is at or before `now_ms`.
+  virtual absl::Status RemoveExpired(int64_t now_ms) = 0;
 };
 
 class Meta {
@@ -437,6 +484,7 @@ class Transaction {
   virtual Requests& requests() = 0;
   virtual Notices& notices() = 0;
   virtual Mailboxes& mailboxes() = 0;
+  virtual Listeners& listeners() = 0;
   virtual Meta& meta() = 0;
   virtual Tokens& tokens() = 0;
   virtual Certificates& certificates() = 0;

@@ -847,12 +847,28 @@ TEST_P(StoreContractTest, NoticesStayUntilTheirMerchantAcknowledges) {
   EXPECT_THAT(list(world_.merchant, first, kAll), ElementsAre("second"));
   EXPECT_THAT(list(other, 0, kAll), ElementsAre("foreign"));
 
+  auto keys = [&](int64_t after, int64_t limit) {
+    std::vector<std::pair<int64_t, int64_t>> found;
+    const std::vector<NoticeKey> rows = *ReadOne<std::vector<NoticeKey>>(
+        *store_, [&](Transaction& t) { return t.notices().ListKeys(after, limit); });
+    for (const NoticeKey& key : rows) found.emplace_back(key.notice_id, key.merchant_id);
+    return found;
+  };
+  EXPECT_THAT(keys(0, 2),
+              ElementsAre(std::pair(first, world_.merchant), std::pair(foreign, other)));
+  EXPECT_THAT(keys(foreign, kAll), ElementsAre(std::pair(second, world_.merchant)));
+  auto highest = [&] {
+    return *ReadOne<int64_t>(*store_, [](Transaction& t) { return t.notices().HighestId(); });
+  };
+  EXPECT_EQ(highest(), second);
+
   EXPECT_TRUE(acknowledge(world_.merchant, foreign).ok());
   EXPECT_THAT(list(other, 0, kAll), ElementsAre("foreign")) << "not this merchant's to delete";
   EXPECT_TRUE(acknowledge(world_.merchant, first).ok());
   EXPECT_TRUE(acknowledge(world_.merchant, first).ok()) << "acknowledgements repeat";
   EXPECT_TRUE(acknowledge(world_.merchant, second).ok());
   EXPECT_THAT(list(world_.merchant, 0, kAll), IsEmpty());
+  EXPECT_EQ(highest(), foreign);
   EXPECT_GT(append(world_.merchant, "third"), second) << "an id is never used twice";
   EXPECT_EQ(
       CodeOf(WriteOne(*store_,

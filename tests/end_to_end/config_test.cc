@@ -186,6 +186,15 @@ TEST_F(ConfigTest, AnAddressInUseIsNamed) {
   shopping().Ask("alice", {"balance"});
 }
 
+TEST_F(ConfigTest, ABrokerOnSqliteHasNobodyBesideIt) {
+  const std::string further = market().folder() + "/broker-further";
+  const Output output = RunProgram(kBroker, {"join", "--from", market().broker_dir(), "--data-dir",
+                                             further, "--listen", "127.0.0.1:7999"});
+  EXPECT_EQ(output.exit_code, kFailure);
+  EXPECT_THAT(output.err, HasSubstr("broker migrate --to postgres://"));
+  EXPECT_FALSE(std::filesystem::exists(further));
+}
+
 TEST_F(ConfigTest, AServiceThatRunsAlreadyIsNotStartedTwice) {
   const Output merchant =
       RunProgram(kMerchant, {"serve", "--data-dir", market().merchant_dir(kShop)});

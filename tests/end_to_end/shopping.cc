@@ -44,7 +44,8 @@ std::vector<std::string> Join(std::vector<std::string> first,
 
 std::unique_ptr<Shopping> Shopping::Open(const std::vector<ShopSpec>& shops,
                                          const std::vector<CustomerSpec>& customers,
-                                         const std::vector<std::string>& broker_init_arguments) {
+                                         const std::vector<std::string>& broker_init_arguments,
+                                         size_t brokers) {
   // Not in the test's own folder: the path of a Unix socket is short.
   std::string folder = "/tmp/blindcart-test-XXXXXX";
   if (mkdtemp(folder.data()) == nullptr) {
@@ -52,7 +53,7 @@ std::unique_ptr<Shopping> Shopping::Open(const std::vector<ShopSpec>& shops,
     return nullptr;
   }
   auto shopping = std::unique_ptr<Shopping>(new Shopping(folder));
-  const absl::Status started = shopping->Start(shops, customers, broker_init_arguments);
+  const absl::Status started = shopping->Start(shops, customers, broker_init_arguments, brokers);
   if (!started.ok()) {
     ADD_FAILURE() << started;
     return nullptr;
@@ -68,13 +69,18 @@ Shopping::~Shopping() {
 
 absl::Status Shopping::Start(const std::vector<ShopSpec>& shops,
                              const std::vector<CustomerSpec>& customers,
-                             const std::vector<std::string>& broker_init_arguments) {
+                             const std::vector<std::string>& broker_init_arguments,
+                             size_t brokers) {
   customers_ = customers;
   auto market = Marketplace::Create(folder_, broker_init_arguments);
   if (!market.ok()) return market.status();
   market_ = *std::move(market);
   absl::Status status = market_->StartBroker();
   if (!status.ok()) return status;
+  while (market_->brokers() < brokers) {
+    status = market_->JoinBroker();
+    if (!status.ok()) return status;
+  }
   for (const ShopSpec& shop : shops) {
     status = market_->AddMerchant(shop.name, shop.account);
     if (!status.ok()) return status;

@@ -47,7 +47,8 @@ class Shopping {
   // Null, and a failure recorded, when something does not start. The folder is removed at the end.
   static std::unique_ptr<Shopping> Open(const std::vector<ShopSpec>& shops,
                                         const std::vector<CustomerSpec>& customers,
-                                        const std::vector<std::string>& broker_init_arguments = {});
+                                        const std::vector<std::string>& broker_init_arguments = {},
+                                        size_t brokers = 1);
   ~Shopping();
 
   Marketplace& market() { return *market_; }
@@ -106,7 +107,7 @@ class Shopping {
  private:
   explicit Shopping(std::string folder) : folder_(std::move(folder)) {}
   absl::Status Start(const std::vector<ShopSpec>& shops, const std::vector<CustomerSpec>& customers,
-                     const std::vector<std::string>& broker_init_arguments);
+                     const std::vector<std::string>& broker_init_arguments, size_t brokers);
 
   const std::string folder_;
   std::unique_ptr<Marketplace> market_;

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <system_error>
 #include <utility>
 
@@ -11,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
 
 namespace blindcart::testing {
@@ -20,6 +22,7 @@ constexpr char kBroker[] = "services/broker/broker";
 constexpr char kMerchant[] = "services/merchant/merchant";
 constexpr char kAgent[] = "services/agent/agent";
 constexpr char kCli[] = "clients/cli/blindcart";
+constexpr char kAnyPort[] = "127.0.0.1:0";
 // How often a state is asked for before it is given up; each question is a process of its own.
 constexpr int kMaxQuestions = 600;
 
@@ -52,11 +55,11 @@ absl::StatusOr<std::unique_ptr<Marketplace>> Marketplace::Create(
   std::filesystem::create_directories(folder + "/secrets", error);
   if (error) return absl::UnavailableError(absl::StrCat(folder, ": ", error.message()));
   auto market = std::unique_ptr<Marketplace>(new Marketplace(folder));
-  const absl::Status initialised = Expect(
-      market->RunService(
-          kBroker, Join({"init", "--data-dir", market->broker_dir(), "--listen", "127.0.0.1:0"},
-                        broker_init_arguments)),
-      "broker init");
+  const absl::Status initialised =
+      Expect(market->RunService(
+                 kBroker, Join({"init", "--data-dir", market->broker_dir(), "--listen", kAnyPort},
+                               broker_init_arguments)),
+             "broker init");
   if (!initialised.ok()) return initialised;
   return market;
 }
@@ -75,33 +78,61 @@ absl::Status Marketplace::WriteSecret(const std::string& name, const std::string
   return absl::OkStatus();
 }
 
-absl::Status Marketplace::StartBroker() {
-  std::vector<std::string> arguments = {"serve", "--data-dir", broker_dir()};
-  if (!broker_address_.empty()) {
+std::string Marketplace::broker_dir(size_t number) const {
+  return number == 0 ? folder_ + "/broker" : absl::StrCat(folder_, "/broker-", number + 1);
+}
+
+absl::Status Marketplace::StartBroker(size_t number) {
+  Broker& broker = brokers_[number];
+  std::vector<std::string> arguments = {"serve", "--data-dir", broker_dir(number)};
+  if (!broker.address.empty()) {
     arguments.push_back("--listen");
-    arguments.push_back(broker_address_);
+    arguments.push_back(broker.address);
   }
   auto process = Process::Start({kBroker, arguments, {{"BLINDCART_PASSPHRASE", kPassphrase}}, ""});
   if (!process.ok()) return process.status();
   static constexpr char kReady[] = "ready address=";
   auto line = (*process)->WaitForLine(kReady);
   if (!line.ok()) return line.status();
-  broker_address_ = line->substr(sizeof(kReady) - 1);
-  broker_ = *std::move(process);
+  broker.address = line->substr(sizeof(kReady) - 1);
+  broker.process = *std::move(process);
   return absl::OkStatus();
 }
 
-void Marketplace::KillBroker() { broker_.reset(); }
+void Marketplace::KillBroker(size_t number) { brokers_[number].process.reset(); }
 
-absl::Status Marketplace::StopBroker() {
-  const absl::StatusOr<int> exit_code = broker_->Terminate();
-  const std::string err = broker_->err();
-  broker_.reset();
+absl::Status Marketplace::StopBroker(size_t number) {
+  std::unique_ptr<Process>& process = brokers_[number].process;
+  const absl::StatusOr<int> exit_code = process->Terminate();
+  const std::string err = process->err();
+  process.reset();
   if (!exit_code.ok()) return exit_code.status();
   if (*exit_code != 0) {
     return absl::InternalError(absl::StrCat("the broker exited with ", *exit_code, ": ", err));
   }
   return absl::OkStatus();
+}
+
+absl::Status Marketplace::JoinBroker() {
+  const size_t number = brokers_.size();
+  if (number == 1) {
+    const absl::Status named = PutOnCard(broker_address());
+    if (!named.ok()) return named;
+  }
+  const absl::Status joined =
+      Expect(RunService(kBroker, {"join", "--from", broker_dir(), "--data-dir", broker_dir(number),
+                                  "--listen", kAnyPort}),
+             "broker join");
+  if (!joined.ok()) return joined;
+  brokers_.emplace_back();
+  const absl::Status started = StartBroker(number);
+  return started.ok() ? PutOnCard(broker_address(number)) : started;
+}
+
+absl::Status Marketplace::PutOnCard(const std::string& address) {
+  std::ifstream file(broker_card());
+  const std::string card((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  return WriteFile(broker_card(), absl::StrReplaceAll(card, {{kAnyPort, address}}));
 }
 
 absl::StatusOr<Output> Marketplace::BrokerCommand(std::vector<std::string> arguments) {
@@ -110,11 +141,11 @@ absl::StatusOr<Output> Marketplace::BrokerCommand(std::vector<std::string> argum
 
 absl::Status Marketplace::AddMerchant(const std::string& name, const std::string& account,
                                       const std::string& broker_address) {
-  absl::Status status =
-      Expect(RunService(kMerchant, {"init", "--data-dir", merchant_dir(name), "--name", name,
-                                    "--broker-card", broker_card(), "--broker-address",
-                                    broker_address.empty() ? broker_address_ : broker_address}),
-             "merchant init");
+  absl::Status status = Expect(
+      RunService(kMerchant, {"init", "--data-dir", merchant_dir(name), "--name", name,
+                             "--broker-card", broker_card(), "--broker-address",
+                             broker_address.empty() ? this->broker_address() : broker_address}),
+      "merchant init");
   if (!status.ok()) return status;
   return Expect(BrokerCommand({"add-merchant", "--name", name, "--identity",
                                merchant_dir(name) + "/merchant.identity", "--account", account}),
@@ -186,10 +217,11 @@ absl::Status Marketplace::AddCustomer(const CustomerSpec& customer,
   if (!status.ok()) return status;
   status = WriteSecret(name + ".pin", customer.pin);
   if (!status.ok()) return status;
-  status = Expect(RunService(kAgent, {"init", "--data-dir", agent_dir(name), "--broker-card",
-                                      broker_card(), "--broker-address",
-                                      broker_address.empty() ? broker_address_ : broker_address}),
-                  "agent init");
+  status =
+      Expect(RunService(kAgent, {"init", "--data-dir", agent_dir(name), "--broker-card",
+                                 broker_card(), "--broker-address",
+                                 broker_address.empty() ? this->broker_address() : broker_address}),
+             "agent init");
   if (!status.ok()) return status;
   return Expect(BrokerCommand({"add-customer", "--username", name, "--identity",
                                agent_dir(name) + "/customer.identity", "--account",

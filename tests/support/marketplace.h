@@ -8,6 +8,7 @@
 #ifndef BLINDCART_TESTS_SUPPORT_MARKETPLACE_H_
 #define BLINDCART_TESTS_SUPPORT_MARKETPLACE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -49,12 +50,16 @@ class Marketplace {
   ~Marketplace();
 
   // Broker. The first start lets the kernel choose the port; later ones take the same port.
-  absl::Status StartBroker();
-  void KillBroker();
-  absl::Status StopBroker();
-  Process* broker() { return broker_.get(); }
-  std::string broker_dir() const { return folder_ + "/broker"; }
-  std::string broker_address() const { return broker_address_; }
+  absl::Status StartBroker(size_t number = 0);
+  void KillBroker(size_t number = 0);
+  absl::Status StopBroker(size_t number = 0);
+  // Makes and starts one more over the first one's store, which has to be PostgreSQL. From then on the
+  // card names all of them; before that there are no merchants and customers.
+  absl::Status JoinBroker();
+  size_t brokers() const { return brokers_.size(); }
+  Process* broker(size_t number = 0) { return brokers_[number].process.get(); }
+  std::string broker_dir(size_t number = 0) const;
+  std::string broker_address(size_t number = 0) const { return brokers_[number].address; }
   std::string broker_card() const { return broker_dir() + "/broker.card"; }
   absl::StatusOr<Output> BrokerCommand(std::vector<std::string> arguments);
 
@@ -106,15 +111,21 @@ class Marketplace {
   const std::string& folder() const { return folder_; }
 
  private:
-  explicit Marketplace(std::string folder) : folder_(std::move(folder)) {}
+  struct Broker {
+    std::string address;  // Empty: not started yet.
+    std::unique_ptr<Process> process;
+  };
+
+  explicit Marketplace(std::string folder) : folder_(std::move(folder)), brokers_(1) {}
+  // Instead of the port that the kernel was to choose, the one that it chose.
+  absl::Status PutOnCard(const std::string& address);
   absl::StatusOr<Output> RunService(const std::string& program,
                                     std::vector<std::string> arguments) const;
   absl::Status WriteSecret(const std::string& name, const std::string& secret) const;
   std::string secret_path(const std::string& name) const { return folder_ + "/secrets/" + name; }
 
   const std::string folder_;
-  std::string broker_address_;
-  std::unique_ptr<Process> broker_;
+  std::vector<Broker> brokers_;
   std::map<std::string, std::unique_ptr<Process>> merchants_;
   std::map<std::string, std::unique_ptr<Process>> agents_;
   std::map<std::string, CustomerSpec> customers_;

@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "crypto/encoding.h"
 #include "crypto/testing/test_identity.h"
 #include "gtest/gtest.h"
@@ -28,8 +29,9 @@ std::string FreshFolder() {
 
 }  // namespace
 
-TestWorld::TestWorld()
-    : broker(crypto::TestIdentity(kBroker), crypto::TestIdentity(kCustomer).public_identity(),
+TestWorld::TestWorld(size_t broker_addresses)
+    : addresses(broker_addresses),
+      broker(crypto::TestIdentity(kBroker), crypto::TestIdentity(kCustomer).public_identity(),
              random, clock),
       shop("books", crypto::TestIdentity(kShop), random, clock) {
   broker.AddShop(shop);
@@ -58,15 +60,24 @@ void TestWorld::StartAgent() {
   peer->broker = &crypto::TestIdentity(kBroker).public_identity();
   peer->random = &random;
   peer->clock = &clock;
-  peer->dial = [this](const MakeLinkHandler& make_handler) { return broker.Dial(make_handler); };
+  peer->addresses = addresses;
+  peer->dial = [this](size_t address, const MakeLinkHandler& make_handler) {
+    dialled.push_back(address);
+    return down.count(address) > 0 ? absl::UnavailableError("nobody there")
+                                   : broker.Dial(make_handler);
+  };
   Agent::Dependencies dependencies;
   dependencies.peer = peer;
   dependencies.database = database_.get();
   dependencies.scheduler = &scheduler;
   dependencies.executor = &executor;
-  dependencies.fetch = [this](const std::string& id) { return broker.Fetch(id); };
+  dependencies.fetch = [this](size_t /*address*/, const std::string& id) {
+    return broker.Fetch(id);
+  };
   dependencies.purchases_dir = purchases_dir_;
-  dependencies.broker_address = "unix:/broker.sock";
+  for (size_t i = 0; i < addresses; ++i) {
+    dependencies.broker_addresses.push_back(absl::StrCat("unix:/broker-", i, ".sock"));
+  }
   agent_ = std::make_unique<Agent>(dependencies, options);
 }
 

@@ -3,9 +3,12 @@
 #ifndef BLINDCART_SERVICES_AGENT_TESTING_TEST_WORLD_H_
 #define BLINDCART_SERVICES_AGENT_TESTING_TEST_WORLD_H_
 
+#include <cstddef>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "crypto/testing/deterministic_random.h"
 #include "protocol/testing/fake_clock.h"
@@ -19,7 +22,7 @@ namespace blindcart::agent::testing {
 
 class TestWorld {
  public:
-  TestWorld();
+  explicit TestWorld(size_t broker_addresses = 1);
   ~TestWorld();
 
   // Ends the agent and starts another one over the same database, as a restart does; not logged in.
@@ -45,6 +48,9 @@ class TestWorld {
   Agent& agent() { return *agent_; }
   AgentDatabase& database() { return *database_; }
 
+  const size_t addresses;       // The broker is behind each of them...
+  std::set<size_t> down;        // ...but these. Before an agent's call.
+  std::vector<size_t> dialled;  // In this order. After it.
   protocol::FakeClock clock;
   crypto::DeterministicRandom random{7};
   FakeBroker broker;

@@ -53,7 +53,7 @@ class TestCustomer::Handler final : public LinkHandler {
       v1::HandshakeMessage guess;
       guess.set_finished(Id("finished", 32));
       *guess.mutable_frame() = v1::Frame();
-      state_->link->SendHandshake(guess);
+      state_->link->SendHandshake(options_.replayed_finished.value_or(guess));
       return;
     }
     auto channel = *protocol::Channel::Create(*login_.TakeKeys(), protocol::Role::kInitiator,
@@ -64,6 +64,7 @@ class TestCustomer::Handler final : public LinkHandler {
         std::string(crypto::PasswordHash(username_, password_).view()));
     if (options_.first_message.has_value()) first = *options_.first_message;
     EXPECT_TRUE(channel->Seal({first.SerializeAsString()}, reply->mutable_frame()).ok());
+    state_->finished = *reply;
     state_->link->SendHandshake(*reply);
     state_->link->Establish(std::move(channel));
     if (options_.early_message.has_value()) {

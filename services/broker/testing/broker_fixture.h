@@ -95,6 +95,8 @@ class TestCustomer {
     absl::optional<v1::CustomerMessage> early_message;
     // Sent instead of a hello of its own, if set.
     absl::optional<v1::HandshakeMessage> replayed_hello;
+    // Sent when the challenge cannot be answered, if set.
+    absl::optional<v1::HandshakeMessage> replayed_finished;
     // Stops after the hello.
     bool silent_after_hello = false;
   };
@@ -112,6 +114,8 @@ class TestCustomer {
   absl::optional<v1::BrokerToCustomer> Call(v1::CustomerMessage message);
   // The next message that the broker sends by itself.
   absl::optional<v1::BrokerToCustomer> Push();
+  // What has arrived and was not taken.
+  size_t waiting() { return state_->inbox.size(); }
 
   absl::optional<absl::Status> WaitClosed() { return state_->inbox.WaitClosed(); }
   void Disconnect() { link_.reset(); }
@@ -119,12 +123,14 @@ class TestCustomer {
   // The broker's answer to the hello and the hello itself.
   const v1::HandshakeMessage& hello() const { return state_->hello; }
   const v1::HandshakeMessage& challenge() const { return state_->challenge; }
+  const v1::HandshakeMessage& finished() const { return state_->finished; }
 
  private:
   struct State {
     Inbox<v1::BrokerToCustomer> inbox;
     v1::HandshakeMessage hello;
     v1::HandshakeMessage challenge;
+    v1::HandshakeMessage finished;
     std::shared_ptr<Link> link;
   };
   class Handler;
