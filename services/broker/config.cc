@@ -246,7 +246,11 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
   }
   absl::StrAppend(
       &text,
-      "\n# ISO 4217 code of every account here. Not to be changed once there are accounts.\n"
+      "\n# True where everybody comes through a proxy on another machine that limits connections\n"
+      "# per source. The broker, to which all of them are one address, does not slow that down.\n"
+      "behind_proxy: ",
+      config.behind_proxy() ? "true" : "false",
+      "\n\n# ISO 4217 code of every account here. Not to be changed once there are accounts.\n"
       "currency: ",
       quoted(config.currency()),
       "\n\n"
@@ -286,13 +290,7 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
       "same\n"
       "# machine. Never on other addresses.\n"
       "allow_plain_tcp_on_loopback: ",
-      config.allow_plain_tcp_on_loopback() ? "true" : "false",
-      "\n\n"
-      "# True where everybody comes through a proxy on another machine that limits connections "
-      "per\n"
-      "# source. The broker, to which all of them are one address then, does not slow that down.\n"
-      "behind_proxy: ",
-      config.behind_proxy() ? "true" : "false", "\n\nlimits {\n");
+      config.allow_plain_tcp_on_loopback() ? "true" : "false", "\n\nlimits {\n");
   for (const LimitRule& rule : kLimitRules) {
     absl::StrAppend(&text, "  # ", rule.comment, "\n  ", rule.name, ": ",
                     GetLimit(config.limits(), rule), "\n");

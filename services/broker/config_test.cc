@@ -11,9 +11,9 @@ using ::testing::HasSubstr;
 
 TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
   v1::BrokerConfig config = DefaultConfig();
+  config.set_behind_proxy(true);
   config.add_listen("unix:/run/\"odd\" name.sock");
   config.set_customers_may_deposit(true);
-  config.set_behind_proxy(true);
   config.mutable_store()->set_url("postgres:///blindcart?host=/run/\"odd\"");
   ASSERT_TRUE(CompleteConfig(&config).ok());
   const std::string dir = ::testing::TempDir() + "/config-roundtrip";
