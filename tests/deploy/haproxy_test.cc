@@ -77,7 +77,8 @@ class ServedBroker {
     if (address_.empty()) {
       address_ = ready->substr(ready->find('=') + 1);
       metrics_address_ = metrics->substr(metrics->find('=') + 1);
-      ReplaceInFile(dir_ + "/broker.textproto", "127.0.0.1:0\"", metrics_address_ + "\"");
+      ReplaceInFile(dir_ + "/broker.textproto", "metrics_listen: \"127.0.0.1:0\"",
+                    "metrics_listen: \"" + metrics_address_ + "\"");
     }
     process_ = *std::move(process);
     return absl::OkStatus();
