@@ -30,6 +30,8 @@ export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-blindcart-demo}
 export COMPOSE_FILE=${PWD}/docker-compose.yml
 export BLINDCART_SECRETS=${BLINDCART_SECRETS:-${PWD}/secrets}
+# Enough for a demo, also where a process may open few files.
+export BLINDCART_MAX_CONNECTIONS=${BLINDCART_MAX_CONNECTIONS:-1000}
 readonly OPERATOR_IMAGE=${BLINDCART_IMAGES:-blindcart}/operator
 readonly PATIENCE_S=${BLINDCART_PATIENCE_S:-300}
 
@@ -55,7 +57,7 @@ check_tools() {
   done
   local why
   why=$(docker version 2>&1 >/dev/null) ||
-    die "docker does not answer: ${why}. Is dockerd running (systemctl start docker), and may you use it (group docker)?"
+    die "docker does not answer (${why}). Start it with: systemctl start docker. You have to be root or in the group docker"
 }
 
 # COMMAND...: asks until it says yes.

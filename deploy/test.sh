@@ -28,7 +28,7 @@ USAGE
 readonly NOT_RUN=77
 export COMPOSE_PROJECT_NAME=blindcart-test BLINDCART_IMAGES=blindcart-test
 export COMPOSE_FILE=${PWD}/docker-compose.yml
-export BLINDCART_LISTEN=127.0.0.1:0 BLINDCART_MAX_CONNECTIONS=1000
+export BLINDCART_LISTEN=127.0.0.1:0
 readonly OWN_BASE=blindcart-test/base:12
 
 fail() {
