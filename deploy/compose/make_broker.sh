@@ -31,7 +31,9 @@ broker join --from "${HERE}/broker-1/broker" --data-dir "${HERE}/broker-2/broker
 
 # HAProxy shows the first broker's certificate, which the card names with the second one's.
 cat "${HERE}"/broker-1/broker/tls/{certificate,private_key}.pem >"${HERE}/edge/certificate.pem"
-cat "${HERE}"/broker-{1,2}/broker/tls/certificate.pem >"${HERE}/edge/roots.pem"
+for number in 1 2; do
+  cp "${HERE}/broker-${number}/broker/tls/certificate.pem" "${HERE}/edge/broker-${number}.pem"
+done
 # Public, and last: whoever waits for it may begin.
 install -m 0644 "${HERE}/broker-1/broker/broker.card" "${CARD}.new"
 mv "${CARD}.new" "${CARD}"

@@ -17,14 +17,16 @@ PATH=$(echo /usr/lib/postgresql/*/bin):${PATH}
 password_of() { cut -d: -f5 "/run/secrets/$1_pgpass"; }
 
 make_cluster() {
-  rm -rf "${DATA}.new"
+  # Its socket lies where nobody looks for it before the cluster is whole.
+  rm -rf "${DATA}.new" /tmp/making
+  mkdir /tmp/making
   initdb --pgdata="${DATA}.new" --username=blindcart --encoding=UTF8 --locale=C.UTF-8 \
     --auth=peer >/dev/null
   pg_ctl --pgdata="${DATA}.new" --silent --wait \
-    --options="-c listen_addresses='' -c unix_socket_directories=/tmp -c log_min_error_statement=panic" \
+    --options="-c listen_addresses='' -c unix_socket_directories=/tmp/making -c log_min_error_statement=panic" \
     start
   # By standard input, and not by arguments, which others can list. The passwords are hexadecimal.
-  psql --quiet --host=/tmp --username=blindcart --dbname=postgres --set=ON_ERROR_STOP=1 <<SQL
+  psql --quiet --host=/tmp/making --username=blindcart --dbname=postgres --set=ON_ERROR_STOP=1 <<SQL
 CREATE ROLE blindcart_owner LOGIN PASSWORD '$(password_of owner)';
 CREATE ROLE blindcart_broker LOGIN PASSWORD '$(password_of broker)';
 CREATE DATABASE blindcart OWNER blindcart_owner ENCODING 'UTF8' TEMPLATE template0;

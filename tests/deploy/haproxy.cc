@@ -62,7 +62,6 @@ absl::StatusOr<std::unique_ptr<Haproxy>> Haproxy::Start(const Options& options) 
   std::unique_ptr<Haproxy> haproxy(new Haproxy());
   std::map<std::string, std::string> environment = options.limits;
   environment["BLINDCART_CERTIFICATE"] = options.certificate_file;
-  environment["BLINDCART_BROKER_ROOTS"] = options.roots_file;
   environment["BLINDCART_CUSTOMERS_BIND"] = haproxy->customers_.address();
   environment["BLINDCART_OPERATOR_BIND"] = haproxy->operator_.address();
   environment.insert({"BLINDCART_MAX_CONNECTIONS", "200"});
@@ -73,6 +72,7 @@ absl::StatusOr<std::unique_ptr<Haproxy>> Haproxy::Start(const Options& options) 
     environment[prefix + "BIND"] = haproxy->brokers_[i].address();
     environment[prefix + "HOST"] = host;
     environment[prefix + "PORT"] = port;
+    environment[prefix + "ROOT"] = options.brokers[i].root_file;
     environment[prefix + "READY_PORT"] = HostAndPort(options.brokers[i].ready_address).second;
   }
   auto process = Process::Start({kProgram, {"-db", "-f", kConfiguration}, environment, ""});

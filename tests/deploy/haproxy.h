@@ -38,11 +38,11 @@ class Haproxy {
   struct Broker {
     std::string address;        // HOST:PORT, TLS.
     std::string ready_address;  // The same host, plain HTTP with /readyz.
+    std::string root_file;      // Its certificate.
   };
   struct Options {
     std::string certificate_file;  // Certificate and key.
-    std::string roots_file;
-    std::vector<Broker> brokers;  // Two.
+    std::vector<Broker> brokers;   // Two.
     std::map<std::string, std::string> limits;
   };
   // Once it takes connections. NotFound without Debian's package (./setup.sh).
