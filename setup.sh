@@ -41,24 +41,32 @@ readonly CHECK_PACKAGES=(
   libclang-rt-dev      # libFuzzer and the sanitizers' run-time for clang
 )
 readonly SERVER_PACKAGES=(
-  postgresql           # the server, of which tests start one of their own
+  haproxy              # servers, of which tests start one of their own
+  postgresql
 )
-readonly PACKAGES=("${BUILD_PACKAGES[@]}" "${LIBRARY_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
+readonly DEPLOY_PACKAGES=(
+  debootstrap
+  docker-compose
+  docker.io
+)
+PACKAGES=("${BUILD_PACKAGES[@]}" "${LIBRARY_PACKAGES[@]}" "${CHECK_PACKAGES[@]}"
   "${SERVER_PACKAGES[@]}")
 # Debian's postgresql makes and starts a cluster when it is installed; this keeps it from that.
 readonly CLUSTER_SETTINGS=/etc/postgresql-common/createcluster.d/blindcart.conf
 
 usage() {
   cat <<USAGE
-Usage: ./setup.sh [--check | --help]
+Usage: ./setup.sh [--with-deploy] [--check] | --help
 
 Installs the Debian packages that building and testing Blindcart needs. Changes nothing when all
 of them are there. Run it as root, or as a user who may use sudo.
 
-  --check  only says what is missing; exit status 1 if anything is
-  --help   this text
+  --with-deploy  also those for deploy/test.sh, which runs a market in containers
+  --check        only says what is missing; exit status 1 if anything is
+  --help         this text
 
 Packages: ${PACKAGES[*]}
+With --with-deploy also: ${DEPLOY_PACKAGES[*]}
 USAGE
 }
 
@@ -78,14 +86,15 @@ missing_packages() {
 }
 
 main() {
-  local check_only=false
-  case "${1:-}" in
-    '') ;;
-    --check) check_only=true ;;
-    -h | --help) usage; exit 0 ;;
-    *) usage >&2; die "unknown argument: $1" ;;
-  esac
-  (($# <= 1)) || { usage >&2; die "one argument at most"; }
+  local check_only=false argument
+  for argument in "$@"; do
+    case "${argument}" in
+      --with-deploy) PACKAGES+=("${DEPLOY_PACKAGES[@]}") ;;
+      --check) check_only=true ;;
+      -h | --help) usage; exit 0 ;;
+      *) usage >&2; die "unknown argument: ${argument}" ;;
+    esac
+  done
 
   command -v apt-get dpkg-query >/dev/null || die "needs Debian (apt-get and dpkg); tested on Debian 12"
 

@@ -1,8 +1,8 @@
 """Counts test cases in the events of a `bazel test` run.
 
-Usage: count_results.py EVENTS BAZEL_STATUS CHECKS_PASSED CHECKS_FAILED
+Usage: count_results.py EVENTS BAZEL_STATUS CHECKS_PASSED CHECKS_FAILED CHECKS_SKIPPED
 
-Prints "N passed, N failed" as its last line. Exits with 1 if anything failed or no test ran.
+Prints "N passed, N failed" as its last line, followed by ", N skipped" when any check was skipped. Exits with 1 if anything failed or no test ran.
 """
 
 import json
@@ -44,7 +44,7 @@ def count_cases(result):
 
 
 def main(arguments):
-    events_path, status, checks_passed, checks_failed = arguments
+    events_path, status, checks_passed, checks_failed, checks_skipped = arguments
     passed, failed = 0, 0
     for event in read_events(events_path):
         if "testResult" in event:
@@ -64,7 +64,8 @@ def main(arguments):
     failed += int(checks_failed)
     if ran == 0:
         print("no test ran")
-    print("%d passed, %d failed" % (passed, failed))
+    skipped = ", %s skipped" % checks_skipped if checks_skipped != "0" else ""
+    print("%d passed, %d failed%s" % (passed, failed, skipped))
     return 1 if failed or ran == 0 else 0
 
 

@@ -7,12 +7,16 @@
 
 namespace blindcart::broker {
 
+std::string BrokerService::SourceOf(const grpc::CallbackServerContext& context) const {
+  return behind_proxy_ ? "" : SourceOfPeer(context.peer());
+}
+
 grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* BrokerService::CustomerLink(
     grpc::CallbackServerContext* context) {
   return AcceptGrpcLink(
       context,
       [this, context](std::shared_ptr<Link> link) {
-        return broker_.AcceptCustomer(std::move(link), SourceOfPeer(context->peer()));
+        return broker_.AcceptCustomer(std::move(link), SourceOf(*context));
       },
       broker_.counters());
 }
@@ -22,7 +26,7 @@ grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* BrokerService::Mercha
   return AcceptGrpcLink(
       context,
       [this, context](std::shared_ptr<Link> link) {
-        return broker_.AcceptMerchant(std::move(link), SourceOfPeer(context->peer()));
+        return broker_.AcceptMerchant(std::move(link), SourceOf(*context));
       },
       broker_.counters());
 }

@@ -3,6 +3,8 @@
 #ifndef BLINDCART_SERVICES_BROKER_BROKER_SERVICE_H_
 #define BLINDCART_SERVICES_BROKER_BROKER_SERVICE_H_
 
+#include <string>
+
 #include <grpcpp/grpcpp.h>
 
 #include "proto/broker.grpc.pb.h"
@@ -19,8 +21,10 @@ using BrokerServiceBase = v1::Broker::WithCallbackMethod_CustomerLink<
 // Thread-safe.
 class BrokerService final : public BrokerServiceBase {
  public:
-  // Both must outlive the service.
-  BrokerService(BrokerCore& broker, GoodsDoor& goods) : broker_(broker), goods_(goods) {}
+  // Both must outlive the service. `behind_proxy`: all callers come from one address, which is
+  // therefore never slowed down (BrokerConfig::behind_proxy).
+  BrokerService(BrokerCore& broker, GoodsDoor& goods, bool behind_proxy)
+      : broker_(broker), goods_(goods), behind_proxy_(behind_proxy) {}
 
   grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* CustomerLink(
       grpc::CallbackServerContext* context) override;
@@ -32,8 +36,11 @@ class BrokerService final : public BrokerServiceBase {
                                                          const grpc::ByteBuffer* request) override;
 
  private:
+  std::string SourceOf(const grpc::CallbackServerContext& context) const;
+
   BrokerCore& broker_;
   GoodsDoor& goods_;
+  const bool behind_proxy_;
 };
 
 }  // namespace blindcart::broker

@@ -25,7 +25,7 @@ class BrokerServiceTest : public BrokerFixture {
  protected:
   BrokerServiceTest()
       : door_({/*header_timeout_ms=*/10'000}, broker_->goods(), broker_->counters(), clock_),
-        service_(*broker_, door_) {
+        service_(*broker_, door_, /*behind_proxy=*/false) {
     char folder[] = "/tmp/blindcart-service-XXXXXX";  // Short: a socket's path has 107 bytes.
     folder_ = mkdtemp(folder);
     ServerRunner::Options options;

@@ -11,6 +11,7 @@ using ::testing::HasSubstr;
 
 TEST(ConfigTest, DefaultsAreValidAndTheCommentedFileReadsBackTheSame) {
   v1::BrokerConfig config = DefaultConfig();
+  config.set_behind_proxy(true);
   config.add_listen("unix:/run/\"odd\" name.sock");
   config.set_customers_may_deposit(true);
   config.set_metrics_listen("127.0.0.1:9464");

@@ -290,7 +290,7 @@ absl::Status Serve(const ServeOptions& options) {
   GoodsDoor::Options door_options;
   door_options.header_timeout_ms = config.limits().handshake_timeout_ms();
   GoodsDoor goods(door_options, (*broker)->goods(), (*broker)->counters(), protocol::SystemClock());
-  BrokerService service(**broker, goods);
+  BrokerService service(**broker, goods, config.behind_proxy());
   absl::StatusOr<std::unique_ptr<ServerRunner>> runner = ServerRunner::Start(service, *server);
   if (!runner.ok()) return runner.status();
   Readiness readiness([&opened] { return CheckReach(*opened->store); }, protocol::SystemClock());

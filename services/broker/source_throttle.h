@@ -3,8 +3,8 @@
 // account is durable (attempts.h).
 //
 // A source is what the caller says, such as an address without its port; only a digest is kept. An
-// empty source is never slowed down: Unix sockets and loopback, where a proxy brings many customers
-// from one address and limits sources itself.
+// empty source is never slowed down: Unix sockets, loopback and a configured proxy
+// (BrokerConfig::behind_proxy), where many customers come from one address and the proxy limits them.
 //
 // Thread-safe. Bounded: at most kMaxSources are remembered, the longest silent forgotten first.
 #ifndef BLINDCART_SERVICES_BROKER_SOURCE_THROTTLE_H_
