@@ -30,6 +30,7 @@
 #include "protocol/clock.h"
 #include "protocol/login_handshake.h"
 #include "services/common/link.h"
+#include "services/common/pinned_broker.h"
 
 namespace blindcart::agent {
 
@@ -43,9 +44,11 @@ using DialLink =
 // finds it alive; what it points to must outlive them all.
 struct BrokerPeer {
   const crypto::Identity* customer = nullptr;
-  const crypto::PublicIdentity* broker = nullptr;
+  PinnedBroker* broker = nullptr;
   crypto::RandomSource* random = nullptr;
   const protocol::Clock* clock = nullptr;
+  // Called before each dial; follows the broker when its identity has changed. May block.
+  std::function<absl::Status()> follow = [] { return absl::OkStatus(); };
   DialLink dial;
 };
 
@@ -117,6 +120,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
   std::shared_ptr<Link> CurrentLink() const;
 
   const std::shared_ptr<const BrokerPeer> peer_;
+  const std::shared_ptr<const crypto::PublicIdentity> broker_;  // Who has to be at the other end.
   const OnBrokerPush on_push_;
 
   mutable std::mutex mutex_;

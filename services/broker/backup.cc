@@ -1,7 +1,6 @@
 #include "services/broker/backup.h"
 
 #include <fcntl.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -22,7 +21,9 @@
 #include "crypto/encoding.h"
 #include "crypto/hash.h"
 #include "services/broker/books.h"
+#include "services/broker/broker_identity.h"
 #include "services/broker/config.h"
+#include "services/broker/key_lock.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
 #include "services/storage/move_store.h"
@@ -213,15 +214,19 @@ absl::Status CheckComplete(const std::set<std::string>& names, absl::string_view
   return absl::OkStatus();
 }
 
-absl::StatusOr<ledger::AuditReport> Audit(const std::string& database) {
-  absl::StatusOr<ledger::AuditReport> report = absl::UnknownError("");
-  {
-    const absl::StatusOr<std::unique_ptr<storage::Store>> store =
-        storage::OpenSqliteStore(database);
-    if (!store.ok()) return store.status();
-    report = CheckBooks(**store, "copy");
-  }
-  return report;
+struct DatabaseCheck {
+  ledger::AuditReport books;
+  v1::IdentityHistory history;
+};
+
+absl::StatusOr<DatabaseCheck> CheckDatabase(const std::string& database) {
+  const absl::StatusOr<std::unique_ptr<storage::Store>> store = storage::OpenSqliteStore(database);
+  if (!store.ok()) return store.status();
+  absl::StatusOr<ledger::AuditReport> books = CheckBooks(**store, "copy");
+  if (!books.ok()) return books.status();
+  absl::StatusOr<v1::IdentityHistory> history = ReadIdentityHistory(**store);
+  if (!history.ok()) return history.status();
+  return DatabaseCheck{*std::move(books), *std::move(history)};
 }
 
 // Opening a database for its audit makes it write a log again; this leaves the one file.
@@ -305,13 +310,7 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
     return absl::AlreadyExistsError(
         absl::StrCat(to, " is there already; a backup overwrites nothing. Give a new name"));
   }
-  // Keys do not change underneath: whoever changes them holds this lock alone.
   const std::string keys_dir = config.data_dir();
-  const int lock = open(keys_dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock < 0) return FileError("open", keys_dir);
-  absl::Cleanup unlock = [lock] { close(lock); };
-  if (flock(lock, LOCK_SH) != 0) return FileError("lock", keys_dir);
-
   absl::StatusOr<std::unique_ptr<WorkFolder>> work = WorkFolder::MakeBeside(to);
   if (!work.ok()) return work.status();
   const std::string database = (*work)->Path(kDatabaseName);
@@ -320,20 +319,29 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
           ? storage::CopySqliteStore(DataPaths(keys_dir).database, database, progress)
           : storage::CopyPostgresStore(config.store().url(), database, progress);
   if (!status.ok()) return status;
-  absl::StatusOr<ledger::AuditReport> books = Audit(database);
-  if (!books.ok()) return books.status();
+  absl::StatusOr<DatabaseCheck> checked = CheckDatabase(database);
+  if (!checked.ok()) return checked.status();
   status = RemoveLog(database);
   if (status.ok()) status = Sync(database, O_RDONLY);
   if (!status.ok()) return status;
 
+  // Not before, since the copy may take long.
+  const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(keys_dir);
+  if (!lock.ok()) return lock.status();
   BackupReport report;
-  report.books = *std::move(books);
+  report.books = std::move(checked->books);
   v1::BackupManifest& manifest = report.manifest;
   manifest.set_version(kManifestVersion);
   manifest.set_made_at_ms(now_ms);
   manifest.set_schema_version(static_cast<int64_t>(storage::BrokerMigrations().size()));
   const absl::StatusOr<LoadedBrokerCard> card = LoadBrokerCard(DataPaths(keys_dir).card);
   if (!card.ok()) return card.status();
+  if (card->card.history().SerializeAsString() != checked->history.SerializeAsString()) {
+    return absl::FailedPreconditionError(
+        "the broker's key and its database do not belong together: either it was changed just now "
+        "(try again, or start the broker once), or on another machine (copy identity/ and "
+        "broker.card from there)");
+  }
   manifest.set_fingerprint_hex(card->card.fingerprint_hex());
 
   std::map<std::string, std::string> sources = {
@@ -429,9 +437,9 @@ absl::StatusOr<BackupReport> RestoreBackup(const std::string& from, const std::s
   status = AdaptConfig((*work)->Path(kConfigName));
   if (!status.ok()) return status;
   const std::string database = (*work)->Path(kDatabaseName);
-  absl::StatusOr<ledger::AuditReport> books = Audit(database);
-  if (!books.ok()) return books.status();
-  report.books = *std::move(books);
+  absl::StatusOr<DatabaseCheck> checked = CheckDatabase(database);
+  if (!checked.ok()) return checked.status();
+  report.books = std::move(checked->books);
   status = RemoveLog(database);
   if (status.ok()) status = Sync(database, O_RDONLY);
   if (status.ok()) status = (*work)->Publish();

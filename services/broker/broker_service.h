@@ -5,22 +5,27 @@
 
 #include <grpcpp/grpcpp.h>
 
+#include <utility>
+
 #include "proto/broker.grpc.pb.h"
+#include "protocol/identity_chain.h"
 #include "services/broker/broker_core.h"
 #include "services/broker/goods_reactors.h"
 
 namespace blindcart::broker {
 
 // Goods are raw bytes here, links are messages.
-using BrokerServiceBase = v1::Broker::WithCallbackMethod_CustomerLink<
-    v1::Broker::WithCallbackMethod_MerchantLink<v1::Broker::WithRawCallbackMethod_SendGoods<
-        v1::Broker::WithRawCallbackMethod_FetchGoods<v1::Broker::Service>>>>;
+using BrokerServiceBase =
+    v1::Broker::WithCallbackMethod_CustomerLink<v1::Broker::WithCallbackMethod_MerchantLink<
+        v1::Broker::WithCallbackMethod_FollowIdentity<v1::Broker::WithRawCallbackMethod_SendGoods<
+            v1::Broker::WithRawCallbackMethod_FetchGoods<v1::Broker::Service>>>>>;
 
 // Thread-safe.
 class BrokerService final : public BrokerServiceBase {
  public:
-  // Both must outlive the service.
-  BrokerService(BrokerCore& broker, GoodsDoor& goods) : broker_(broker), goods_(goods) {}
+  // Both must outlive the service. `lineage` leads to the identity that the broker serves with.
+  BrokerService(BrokerCore& broker, GoodsDoor& goods, protocol::IdentityLineage lineage)
+      : broker_(broker), goods_(goods), lineage_(std::move(lineage)) {}
 
   grpc::ServerBidiReactor<v1::LinkMessage, v1::LinkMessage>* CustomerLink(
       grpc::CallbackServerContext* context) override;
@@ -30,10 +35,14 @@ class BrokerService final : public BrokerServiceBase {
                                                        grpc::ByteBuffer* response) override;
   grpc::ServerWriteReactor<grpc::ByteBuffer>* FetchGoods(grpc::CallbackServerContext* context,
                                                          const grpc::ByteBuffer* request) override;
+  grpc::ServerUnaryReactor* FollowIdentity(grpc::CallbackServerContext* context,
+                                           const v1::FollowIdentityRequest* request,
+                                           v1::FollowIdentityReply* reply) override;
 
  private:
   BrokerCore& broker_;
   GoodsDoor& goods_;
+  const protocol::IdentityLineage lineage_;
 };
 
 }  // namespace blindcart::broker

@@ -29,7 +29,8 @@ std::string FreshFolder() {
 }  // namespace
 
 TestWorld::TestWorld()
-    : broker(crypto::TestIdentity(kBroker), crypto::TestIdentity(kCustomer).public_identity(),
+    : pinned_broker(crypto::TestIdentity(kBroker).public_identity(), clock),
+      broker(crypto::TestIdentity(kBroker), crypto::TestIdentity(kCustomer).public_identity(),
              random, clock),
       shop("books", crypto::TestIdentity(kShop), random, clock) {
   broker.AddShop(shop);
@@ -55,7 +56,7 @@ void TestWorld::StartAgent() {
   database_ = *std::move(database);
   const auto peer = std::make_shared<BrokerPeer>();
   peer->customer = &crypto::TestIdentity(kCustomer);
-  peer->broker = &crypto::TestIdentity(kBroker).public_identity();
+  peer->broker = &pinned_broker;
   peer->random = &random;
   peer->clock = &clock;
   peer->dial = [this](const MakeLinkHandler& make_handler) { return broker.Dial(make_handler); };

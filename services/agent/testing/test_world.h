@@ -12,6 +12,7 @@
 #include "services/agent/agent.h"
 #include "services/agent/testing/fake_broker.h"
 #include "services/agent/testing/fake_shop.h"
+#include "services/common/pinned_broker.h"
 #include "services/common/testing/fake_scheduler.h"
 #include "services/common/testing/inline_executor.h"
 
@@ -46,6 +47,7 @@ class TestWorld {
   AgentDatabase& database() { return *database_; }
 
   protocol::FakeClock clock;
+  PinnedBroker pinned_broker;
   crypto::DeterministicRandom random{7};
   FakeBroker broker;
   FakeShop shop;
