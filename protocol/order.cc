@@ -19,13 +19,6 @@ constexpr absl::string_view kReceiptContext = "blindcart/v1 receipt";
 constexpr absl::string_view kPngSignature("\x89PNG\r\n\x1a\n", 8);
 constexpr absl::string_view kJpegSignature("\xff\xd8\xff", 3);
 
-std::string Int64Bytes(int64_t value) {
-  const uint64_t bits = static_cast<uint64_t>(value);
-  std::string out(8, '\0');
-  for (int i = 0; i < 8; ++i) out[i] = static_cast<char>(bits >> (56 - 8 * i));
-  return out;
-}
-
 std::string SignedTerms(const v1::OrderTerms& terms) {
   return crypto::LengthPrefixed({terms.order_id(), terms.sid(), Int64Bytes(terms.price_minor()),
                                  terms.currency(), Int64Bytes(terms.expires_at_ms()),
@@ -86,6 +79,13 @@ bool IsTotal(int64_t price_minor, int64_t charge_minor, int64_t total_minor) {
 }
 
 }  // namespace
+
+std::string Int64Bytes(int64_t value) {
+  const uint64_t bits = static_cast<uint64_t>(value);
+  std::string out(8, '\0');
+  for (int i = 0; i < 8; ++i) out[i] = static_cast<char>(bits >> (56 - 8 * i));
+  return out;
+}
 
 std::string OrderCommitment(const CommitmentInput& input) {
   return crypto::Sha256(

@@ -58,6 +58,9 @@ struct CommitmentInput {
 };
 std::string OrderCommitment(const CommitmentInput& input);
 
+// An integer as it stands in what is signed or hashed: 8 bytes, most significant first.
+std::string Int64Bytes(int64_t value);
+
 // Bounds of every field, without the signature. Whether the order has expired is for who has a
 // clock.
 absl::Status ValidateTerms(const v1::OrderTerms& terms);

@@ -2,6 +2,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/strings/str_cat.h"
 #include "clients/cli/commands.h"
 #include "clients/cli/format.h"
 #include "crypto/secret_bytes.h"
@@ -68,6 +69,11 @@ ExitCode Status(Context& context) {
                                                  : Cell("none at the moment", Style::kWarning)});
   table.AddRow({"Broker", reply->broker_address()});
   table.AddRow({"Broker's key", reply->broker_fingerprint_hex()});
+  if (reply->broker_key_followed_at_ms() != 0) {
+    table.AddRow(
+        {"", absl::StrCat("in use here since ", FormatTime(reply->broker_key_followed_at_ms()),
+                          ", announced under the key before it")});
+  }
   table.AddRow({"Your key", reply->own_fingerprint_hex()});
   table.AddRow({"Purchases", reply->purchases_dir()});
   context.console().Print(table);

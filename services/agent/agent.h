@@ -51,7 +51,7 @@ class Agent {
   Bank& bank() { return bank_; }
 
   const crypto::PublicIdentity& customer_identity() const;
-  const crypto::PublicIdentity& broker_identity() const { return *use_.peer->broker; }
+  const PinnedBroker& pinned_broker() const { return *use_.peer->broker; }
   // Of the link that stands, or of the next one.
   const std::string& broker_address() const;
   const std::string& purchases_dir() const { return use_.purchases_dir; }

@@ -1,5 +1,6 @@
 #include "services/agent/agent_database.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace blindcart::agent {
@@ -313,7 +314,8 @@ absl::StatusOr<std::unique_ptr<AgentDatabase>> AgentDatabase::Open(const std::st
   return std::unique_ptr<AgentDatabase>(new AgentDatabase(*std::move(database)));
 }
 
-absl::Status AgentDatabase::PinBroker(absl::string_view fingerprint) {
+absl::Status AgentDatabase::PinBroker(absl::string_view fingerprint,
+                                      const std::vector<std::string>& former) {
   return Transact([&](storage::SqliteDatabase& database) -> absl::Status {
     {
       storage::SqliteStatement select =
@@ -321,13 +323,17 @@ absl::Status AgentDatabase::PinBroker(absl::string_view fingerprint) {
       absl::StatusOr<bool> row = select.Step();
       if (!row.ok()) return row.status();
       if (*row) {
-        if (select.ColumnBlob(0) == fingerprint) return absl::OkStatus();
-        return absl::FailedPreconditionError(
-            "the broker's card shows another key than the one that this agent pinned. If the "
-            "broker really has a new key, make a new agent with `agent init`");
+        const std::string kept = select.ColumnBlob(0);
+        if (kept == fingerprint) return absl::OkStatus();
+        if (std::find(former.begin(), former.end(), kept) == former.end()) {
+          return absl::FailedPreconditionError(
+              "the broker's card shows another key than the one that this agent pinned. If the "
+              "broker really has a new key, ask its operator for the new card, which tells how it "
+              "followed from the old one; without that, make a new agent with `agent init`");
+        }
       }
     }
-    return database.Prepare("INSERT INTO broker (id, fingerprint) VALUES (1, ?)")
+    return database.Prepare("INSERT OR REPLACE INTO broker (id, fingerprint) VALUES (1, ?)")
         .BindBlob(fingerprint)
         .Run();
   });

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -28,9 +29,11 @@ class AgentDatabase {
   // Opens the file, makes it if it is not there, and brings its schema up to date.
   static absl::StatusOr<std::unique_ptr<AgentDatabase>> Open(const std::string& path);
 
-  // Keeps the broker's fingerprint at the first call; FailedPrecondition when a later one brings
-  // another.
-  absl::Status PinBroker(absl::string_view fingerprint);
+  // Keeps the broker's fingerprint at the first call. A later one may bring another only when the kept
+  // one is among `former`, those that the new one has provably followed (protocol/identity_chain.h);
+  // FailedPrecondition otherwise.
+  absl::Status PinBroker(absl::string_view fingerprint,
+                         const std::vector<std::string>& former = {});
 
   // Runs `body` in one transaction: all of it is durable when this returns Ok, or nothing happened.
   absl::Status Transact(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body);

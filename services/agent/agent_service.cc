@@ -114,7 +114,8 @@ grpc::ServerUnaryReactor* AgentService::Login(grpc::CallbackServerContext* conte
     const absl::Status status = agent_.broker().Login(request->username(), password);
     if (!status.ok()) return status;
     reply->set_username(request->username());
-    reply->set_broker_fingerprint_hex(crypto::HexEncode(agent_.broker_identity().fingerprint()));
+    reply->set_broker_fingerprint_hex(
+        crypto::HexEncode(agent_.pinned_broker().current()->fingerprint()));
     return status;
   });
 }
@@ -138,7 +139,10 @@ grpc::ServerUnaryReactor* AgentService::Status(grpc::CallbackServerContext* cont
     reply->set_username(state.username);
     reply->set_own_fingerprint_hex(crypto::HexEncode(agent_.customer_identity().fingerprint()));
     reply->set_broker_address(agent_.broker_address());
-    reply->set_broker_fingerprint_hex(crypto::HexEncode(agent_.broker_identity().fingerprint()));
+    const auto broker = agent_.pinned_broker().lineage();
+    reply->set_broker_fingerprint_hex(crypto::HexEncode(broker->current().fingerprint()));
+    reply->set_broker_key_changes(broker->counter());
+    reply->set_broker_key_followed_at_ms(broker->followed_at_ms());
     reply->set_purchases_dir(agent_.purchases_dir());
     return absl::OkStatus();
   });
@@ -284,7 +288,11 @@ grpc::ServerUnaryReactor* AgentService::Verify(grpc::CallbackServerContext* cont
         agent_.directory().IdentityOf(purchase->shop_fingerprint);
     if (!merchant.ok()) return merchant.status();
     reply->set_ok(true);
-    for (const Check& check : VerifyPurchase(agent_.broker_identity(), *merchant, *purchase)) {
+    const auto broker = agent_.pinned_broker().lineage();
+    const crypto::PublicIdentity& signer =
+        broker->SignerOf(purchase->receipt.value_or(v1::Receipt()), purchase->created_at_ms);
+    const std::vector<Check> checks = VerifyPurchase(signer, *merchant, *purchase);
+    for (const Check& check : checks) {
       v1::VerifyReply::Check& message = *reply->add_checks();
       message.set_name(check.name);
       message.set_ok(check.ok);

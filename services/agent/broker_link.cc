@@ -36,6 +36,7 @@ BrokerLink::BrokerLink(std::shared_ptr<const BrokerPeer> peer, size_t address,
                        OnBrokerPush on_push)
     : peer_(std::move(peer)),
       address_(address),
+      broker_(peer_->broker->current()),
       on_push_(std::move(on_push)),
       password_hash_(crypto::SecretBytes::CopyOf(password_hash)),
       on_closed_(std::move(on_closed)) {}
@@ -43,10 +44,12 @@ BrokerLink::BrokerLink(std::shared_ptr<const BrokerPeer> peer, size_t address,
 absl::StatusOr<std::shared_ptr<BrokerLink>> BrokerLink::Dial(
     std::shared_ptr<const BrokerPeer> peer, size_t address, const std::string& username,
     absl::string_view password_hash, std::function<void()> on_closed, OnBrokerPush on_push) {
+  const absl::Status asked = peer->follow(address);
+  if (!asked.ok()) return asked;
   const std::shared_ptr<BrokerLink> self(new BrokerLink(std::move(peer), address, password_hash,
                                                         std::move(on_closed), std::move(on_push)));
-  auto login = std::make_unique<protocol::CustomerLogin>(
-      *self->peer_->customer, *self->peer_->broker, *self->peer_->random);
+  auto login = std::make_unique<protocol::CustomerLogin>(*self->peer_->customer, *self->broker_,
+                                                         *self->peer_->random);
   const absl::StatusOr<v1::HandshakeMessage> hello = login->Start(username);
   if (!hello.ok()) return hello.status();
   self->login_ = std::move(login);

@@ -31,6 +31,7 @@
 #include "protocol/clock.h"
 #include "protocol/login_handshake.h"
 #include "services/common/link.h"
+#include "services/common/pinned_broker.h"
 
 namespace blindcart::agent {
 
@@ -44,9 +45,12 @@ using DialLink =
 // finds it alive; what it points to must outlive them all.
 struct BrokerPeer {
   const crypto::Identity* customer = nullptr;
-  const crypto::PublicIdentity* broker = nullptr;
+  PinnedBroker* broker = nullptr;
   crypto::RandomSource* random = nullptr;
   const protocol::Clock* clock = nullptr;
+  // Called before each dial of that address; follows the broker when its identity has changed. May
+  // block.
+  std::function<absl::Status(size_t address)> follow = [](size_t) { return absl::OkStatus(); };
   DialLink dial;
   size_t addresses = 1;  // One market's brokers: whichever is dialled serves the customer alike.
 };
@@ -121,6 +125,7 @@ class BrokerLink : public std::enable_shared_from_this<BrokerLink> {
 
   const std::shared_ptr<const BrokerPeer> peer_;
   const size_t address_;
+  const std::shared_ptr<const crypto::PublicIdentity> broker_;  // Who has to be at the other end.
   const OnBrokerPush on_push_;
 
   mutable std::mutex mutex_;

@@ -71,6 +71,13 @@ TEST_F(InitCommandTest, MakesEverythingThatServeNeeds) {
   auto database = AgentDatabase::Open(paths.database);
   ASSERT_TRUE(database.ok());
   EXPECT_TRUE((*database)->PinBroker(Broker().fingerprint()).ok());
+  // Another key only when it has followed the one that is pinned, and then never back.
+  const std::string next = crypto::TestIdentity(4).public_identity().fingerprint();
+  const std::string stranger = crypto::TestIdentity(3).public_identity().fingerprint();
+  EXPECT_TRUE(absl::IsFailedPrecondition((*database)->PinBroker(next, {stranger})));
+  EXPECT_TRUE((*database)->PinBroker(next, {stranger, Broker().fingerprint()}).ok());
+  EXPECT_TRUE((*database)->PinBroker(next).ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition((*database)->PinBroker(Broker().fingerprint())));
   EXPECT_TRUE(absl::IsFailedPrecondition(
       (*database)->PinBroker(crypto::TestIdentity(3).public_identity().fingerprint())));
 }

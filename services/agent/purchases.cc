@@ -317,9 +317,10 @@ absl::StatusOr<Purchases::Paid> Purchases::JudgePayment(int64_t id, const v1::Pa
 }
 
 absl::Status Purchases::KeepReceipt(const PurchaseRecord& purchase, const v1::Receipt& receipt) {
-  const absl::Status valid =
-      protocol::CheckReceipt(*use_.broker_identity, purchase.shop_fingerprint, purchase.terms,
-                             purchase.total_minor, receipt);
+  const std::shared_ptr<const protocol::IdentityLineage> broker = use_.pinned_broker->lineage();
+  const absl::Status valid = protocol::CheckReceipt(
+      broker->SignerOf(receipt, purchase.created_at_ms), purchase.shop_fingerprint, purchase.terms,
+      purchase.total_minor, receipt);
   if (!valid.ok()) {
     return Contradiction(absl::StrCat(
         "the broker says that the order is paid, but its receipt is not valid: ", valid.message()));

@@ -39,7 +39,7 @@ class Purchases {
  public:
   struct Dependencies {  // All must outlive the object.
     BrokerSession* broker = nullptr;
-    const crypto::PublicIdentity* broker_identity = nullptr;
+    const PinnedBroker* pinned_broker = nullptr;
     ShopDirectory* directory = nullptr;
     ShopConnector* connector = nullptr;
     PurchaseStore* store = nullptr;

@@ -38,8 +38,10 @@
 #include "services/agent/purchase_stamps.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
+#include "services/common/follow_broker.h"
 #include "services/common/grpc_link.h"
 #include "services/common/log.h"
+#include "services/common/pinned_broker.h"
 #include "services/common/scheduler.h"
 #include "services/common/secret_input.h"
 #include "services/common/transport.h"
@@ -134,7 +136,12 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
   const absl::StatusOr<std::unique_ptr<AgentDatabase>> database =
       AgentDatabase::Open(paths.database);
   if (!database.ok()) return database.status();
-  status = (*database)->PinBroker(card->identity.fingerprint());
+  const absl::StatusOr<std::unique_ptr<PinnedBroker>> pinned = PinnedBroker::Open(
+      *card, config->broker().card_path(), protocol::SystemClock(),
+      [&database](const protocol::IdentityLineage& lineage) {
+        return (*database)->PinBroker(lineage.current().fingerprint(), lineage.Former());
+      });
+  if (!pinned.ok()) return pinned.status();
   if (status.ok()) status = MakePrivateDirectory(config->purchases_dir());
   if (!status.ok()) return status;
   const std::vector<std::string> addresses = AddressesOf(config->broker(), card->card);
@@ -148,10 +155,20 @@ absl::Status ServeAgent(const ServeOptions& options, std::ostream& out) {
 
   const auto peer = std::make_shared<BrokerPeer>();
   peer->customer = &*identity;
-  peer->broker = &card->identity;
+  peer->broker = pinned->get();
   peer->random = &crypto::SystemRandom();
   peer->clock = &protocol::SystemClock();
   peer->addresses = addresses.size();
+  peer->follow = [&stubs, &pinned](size_t address) -> absl::Status {
+    const BrokerStubs& broker = stubs->at(address);
+    Reconnect(*broker.link_channel);
+    const absl::StatusOr<bool> followed = FollowBroker(*broker.link, **pinned);
+    if (followed.ok() && *followed) {
+      Narration().Say("login",
+                      "the broker has a new key, announced under the one pinned here: pinned");
+    }
+    return followed.status();
+  };
   peer->dial = [&stubs](
                    size_t address,
                    const MakeLinkHandler& make_handler) -> absl::StatusOr<std::shared_ptr<Link>> {

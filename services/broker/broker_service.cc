@@ -1,6 +1,7 @@
 #include "services/broker/broker_service.h"
 
 #include <utility>
+#include <vector>
 
 #include "services/common/grpc_link.h"
 #include "services/common/transport.h"
@@ -39,6 +40,16 @@ grpc::ServerReadReactor<grpc::ByteBuffer>* BrokerService::SendGoods(
 grpc::ServerWriteReactor<grpc::ByteBuffer>* BrokerService::FetchGoods(
     grpc::CallbackServerContext* context, const grpc::ByteBuffer* request) {
   return goods_.Fetch(context, *request);
+}
+
+grpc::ServerUnaryReactor* BrokerService::FollowIdentity(grpc::CallbackServerContext* context,
+                                                        const v1::FollowIdentityRequest* request,
+                                                        v1::FollowIdentityReply* reply) {
+  const std::vector<v1::IdentityLink> links = lineage_.LinksAfter(request->fingerprint());
+  for (const v1::IdentityLink& link : links) *reply->add_links() = link;
+  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
+  reactor->Finish(grpc::Status::OK);
+  return reactor;
 }
 
 }  // namespace blindcart::broker

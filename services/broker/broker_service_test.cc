@@ -25,7 +25,7 @@ class BrokerServiceTest : public BrokerFixture {
  protected:
   BrokerServiceTest()
       : door_({/*header_timeout_ms=*/10'000}, broker_->goods(), broker_->counters(), clock_),
-        service_(*broker_, door_, /*behind_proxy=*/false) {
+        service_(*broker_, door_, Lineage(), /*behind_proxy=*/false) {
     char folder[] = "/tmp/blindcart-service-XXXXXX";  // Short: a socket's path has 107 bytes.
     folder_ = mkdtemp(folder);
     ServerRunner::Options options;
@@ -39,6 +39,16 @@ class BrokerServiceTest : public BrokerFixture {
   ~BrokerServiceTest() override {
     runner_->Shutdown(0);
     rmdir(folder_.c_str());
+  }
+
+  // From test identity 7 to 8 to 9.
+  static protocol::IdentityLineage Lineage() {
+    const auto link = [](int from, int to, int64_t counter) {
+      return protocol::MakeIdentityLink(crypto::TestIdentity(from),
+                                        crypto::TestIdentity(to).public_identity(), counter, 1);
+    };
+    return *protocol::IdentityLineage(crypto::TestIdentity(7).public_identity())
+                .Follow({link(7, 8, 1), link(8, 9, 2)}, 1);
   }
 
   // A merchant's stream that has named its delivery.
@@ -81,6 +91,27 @@ class BrokerServiceTest : public BrokerFixture {
   std::unique_ptr<v1::Broker::Stub> link_;
   std::unique_ptr<v1::Broker::Stub> goods_;
 };
+
+TEST_F(BrokerServiceTest, LeadsFromAnEarlierIdentityToThePresentOne) {
+  const auto links_after = [&](const std::string& fingerprint) {
+    grpc::ClientContext context;
+    v1::FollowIdentityRequest request;
+    request.set_fingerprint(fingerprint);
+    v1::FollowIdentityReply reply;
+    EXPECT_TRUE(link_->FollowIdentity(&context, request, &reply).ok());
+    return std::vector<v1::IdentityLink>(reply.links().begin(), reply.links().end());
+  };
+  const crypto::PublicIdentity& pinned = crypto::TestIdentity(7).public_identity();
+  const std::vector<v1::IdentityLink> links = links_after(pinned.fingerprint());
+  const auto followed = protocol::IdentityLineage(pinned).Follow(links, 1);
+  ASSERT_TRUE(followed.ok()) << followed.status();
+  EXPECT_EQ(followed->current().fingerprint(),
+            crypto::TestIdentity(9).public_identity().fingerprint());
+  EXPECT_EQ(links_after(crypto::TestIdentity(8).public_identity().fingerprint()).size(), 1u);
+  EXPECT_TRUE(links_after(crypto::TestIdentity(9).public_identity().fingerprint()).empty());
+  EXPECT_TRUE(links_after("").empty());
+  EXPECT_TRUE(links_after(std::string(100'000, 'x')).empty());
+}
 
 TEST_F(BrokerServiceTest, JoinsADeliveryWhicheverEndComesFirst) {
   constexpr int kPieces = 20;

@@ -25,6 +25,8 @@ void AddEnrolmentCommands(CLI::App& app, Run* run);
 void AddListingCommands(CLI::App& app, Run* run);
 void AddMigrateCommand(CLI::App& app, Run* run);
 void AddCertificateCommands(CLI::App& app, Run* run);
+void AddBackupCommands(CLI::App& app, Run* run);
+void AddRotateCommand(CLI::App& app, Run* run);
 
 // The flag that every command has.
 void AddDataDirFlag(CLI::App& command, std::string* data_dir);

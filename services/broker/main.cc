@@ -24,6 +24,8 @@ int main(int argc, char** argv) {
   blindcart::broker::AddListingCommands(app, &run);
   blindcart::broker::AddMigrateCommand(app, &run);
   blindcart::broker::AddCertificateCommands(app, &run);
+  blindcart::broker::AddBackupCommands(app, &run);
+  blindcart::broker::AddRotateCommand(app, &run);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

@@ -1,5 +1,4 @@
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <iostream>
 #include <memory>
@@ -9,9 +8,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "services/broker/books.h"
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
-#include "services/ledger/audit.h"
+#include "services/broker/progress_bar.h"
 #include "services/storage/move_store.h"
 #include "services/storage/postgres.h"
 #include "services/storage/postgres_store.h"
@@ -21,54 +21,12 @@ namespace blindcart::broker {
 namespace {
 
 constexpr char kSqlitePrefix[] = "sqlite:";
-constexpr int kBarCells = 40;
 
 struct MigrateOptions {
   std::string data_dir;
   std::string from;
   std::string to;
 };
-
-// A bar that redraws itself on a terminal, a line at every tenth elsewhere.
-class Bar {
- public:
-  void Show(int64_t done, int64_t total) {
-    const int64_t percent = total == 0 ? 100 : done * 100 / total;
-    if (percent == shown_percent_) return;
-    if (terminal_) {
-      const auto filled = static_cast<size_t>(percent * kBarCells / 100);
-      std::cerr << "\rMoving  [" << std::string(filled, '#') << std::string(kBarCells - filled, '.')
-                << "] " << percent << " %" << std::flush;
-    } else if (percent / 10 != shown_percent_ / 10) {
-      std::cerr << "moving: " << percent << " %\n";
-    }
-    shown_percent_ = percent;
-  }
-  // Leaves the line, so that a message can follow.
-  void End() {
-    if (terminal_ && shown_percent_ >= 0) std::cerr << "\n";
-  }
-
- private:
-  const bool terminal_ = isatty(STDERR_FILENO) != 0;
-  int64_t shown_percent_ = -1;
-};
-
-absl::StatusOr<ledger::AuditReport> Audit(storage::Store& store, absl::string_view which) {
-  absl::StatusOr<ledger::AuditReport> report = ledger::AuditBooks(store);
-  if (!report.ok()) return report;
-  if (report->problems.empty()) return report;
-  const ledger::AuditProblem& first = report->problems.front();
-  return absl::DataLossError(
-      absl::StrCat("the books in the ", which, " are wrong in ", report->problems.size(),
-                   " place(s); the first: ", first.table, " ", first.row, ": ", first.what));
-}
-
-std::string Summary(const ledger::AuditReport& report) {
-  return absl::StrCat(report.accounts, " accounts, ", report.customers, " customers, ",
-                      report.merchants, " merchants, ", report.orders, " orders, ",
-                      report.transfers, " transfers, ", report.entries, " entries");
-}
 
 absl::StatusOr<std::string> SourcePath(const MigrateOptions& options) {
   if (options.from.empty()) {
@@ -95,11 +53,11 @@ absl::Status Migrate(const MigrateOptions& options) {
 
   absl::StatusOr<std::unique_ptr<storage::Store>> source = storage::OpenSqliteStore(*path);
   if (!source.ok()) return source.status();
-  const absl::StatusOr<ledger::AuditReport> before = Audit(**source, "SQLite file");
+  const absl::StatusOr<ledger::AuditReport> before = CheckBooks(**source, "SQLite file");
   if (!before.ok()) return before.status();
   source->reset();
 
-  Bar bar;
+  ProgressBar bar("Moving");
   ledger::AuditReport after;
   const absl::Status moved = storage::MoveSqliteToPostgres(
       *path, options.to,
@@ -110,7 +68,7 @@ absl::Status Migrate(const MigrateOptions& options) {
         absl::StatusOr<std::unique_ptr<storage::Store>> target =
             storage::OpenPostgresStore(target_options);
         if (!target.ok()) return target.status();
-        absl::StatusOr<ledger::AuditReport> report = Audit(**target, "new database");
+        absl::StatusOr<ledger::AuditReport> report = CheckBooks(**target, "new database");
         if (!report.ok()) return report.status();
         after = *std::move(report);
         return absl::OkStatus();

@@ -13,10 +13,10 @@
 #include "absl/time/clock.h"
 #include "crypto/certificate_authority.h"
 #include "crypto/identity.h"
-#include "crypto/key_file.h"
 #include "crypto/random.h"
 #include "services/broker/authority.h"
 #include "services/broker/broker_core.h"
+#include "services/broker/broker_identity.h"
 #include "services/broker/broker_service.h"
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
@@ -186,26 +186,29 @@ absl::Status AnnounceReady(const std::vector<std::string>& addresses,
 
 struct Keys {
   crypto::Identity identity;
+  protocol::IdentityLineage lineage;
   crypto::CertificateAuthority authority;
   crypto::TimeStampResponder time_stamps;
 };
 
-absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, const std::string& passphrase_file) {
+absl::StatusOr<Keys> LoadKeys(const v1::BrokerConfig& config, storage::Store& store,
+                              const std::string& passphrase_file) {
   const absl::StatusOr<crypto::SecretBytes> pass_phrase =
       ReadSecret({"pass phrase of the broker's keys", passphrase_file, "--passphrase-file",
                   kPassphraseEnvironment, /*confirm=*/false});
   if (!pass_phrase.ok()) return pass_phrase.status();
   const DataPaths paths(config.data_dir());
-  absl::StatusOr<crypto::Identity> identity =
-      crypto::LoadIdentity(paths.identity_dir, pass_phrase->view());
-  if (!identity.ok()) return identity.status();
-  absl::StatusOr<crypto::CertificateAuthority> authority = LoadAuthority(
-      paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
+  absl::StatusOr<BrokerIdentity> own = LoadBrokerIdentity(paths, store, pass_phrase->view());
+  if (!own.ok()) return own.status();
+  absl::StatusOr<crypto::CertificateAuthority> authority =
+      LoadAuthority(paths, own->identity.public_identity(), pass_phrase->view(), absl::Now(),
+                    crypto::SystemRandom());
   if (!authority.ok()) return authority.status();
   absl::StatusOr<crypto::TimeStampResponder> time_stamps =
       LoadTimeStamping(paths, *authority, pass_phrase->view(), absl::Now(), crypto::SystemRandom());
   if (!time_stamps.ok()) return time_stamps.status();
-  return Keys{*std::move(identity), *std::move(authority), *std::move(time_stamps)};
+  return Keys{std::move(own->identity), std::move(own->lineage), *std::move(authority),
+              *std::move(time_stamps)};
 }
 
 absl::Status CheckReach(storage::Store& store) {
@@ -273,7 +276,7 @@ absl::Status Serve(const ServeOptions& options) {
   if (!status.ok()) return status;
   const absl::StatusOr<ServerRunner::Options> server = ServerOptions(config);
   if (!server.ok()) return server.status();
-  const absl::StatusOr<Keys> keys = LoadKeys(config, options.passphrase_file);
+  const absl::StatusOr<Keys> keys = LoadKeys(config, *opened->store, options.passphrase_file);
   if (!keys.ok()) return keys.status();
 
   // Only now, so that Ctrl-C works at the prompt; and before the first thread.
@@ -290,7 +293,7 @@ absl::Status Serve(const ServeOptions& options) {
   GoodsDoor::Options door_options;
   door_options.header_timeout_ms = config.limits().handshake_timeout_ms();
   GoodsDoor goods(door_options, (*broker)->goods(), (*broker)->counters(), protocol::SystemClock());
-  BrokerService service(**broker, goods, config.behind_proxy());
+  BrokerService service(**broker, goods, keys->lineage, config.behind_proxy());
   absl::StatusOr<std::unique_ptr<ServerRunner>> runner = ServerRunner::Start(service, *server);
   if (!runner.ok()) return runner.status();
   Readiness readiness([&opened] { return CheckReach(*opened->store); }, protocol::SystemClock());

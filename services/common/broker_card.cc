@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "crypto/encoding.h"
+#include "protocol/identity_chain.h"
 #include "services/common/files.h"
 
 namespace blindcart {
@@ -29,6 +31,18 @@ absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path) {
         path,
         " was altered: its fingerprint is not that of the identity in it. Ask the broker's "
         "operator for a new card"));
+  }
+  if (card.history().links_size() > 0) {
+    const absl::StatusOr<protocol::IdentityLineage> lineage =
+        protocol::IdentityLineage::FromHistory(
+            card.history(), std::vector<int64_t>(static_cast<size_t>(card.history().links_size())));
+    if (!lineage.ok() || lineage->current().fingerprint() != identity->fingerprint() ||
+        card.followed_at_ms_size() > card.history().links_size()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          path,
+          " was altered: its history does not lead to the identity in it. Ask the broker's "
+          "operator for a new card"));
+    }
   }
   return LoadedBrokerCard{std::move(card), *std::move(identity)};
 }

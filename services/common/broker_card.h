@@ -24,7 +24,8 @@ struct LoadedBrokerCard {
   crypto::PublicIdentity identity;
 };
 
-// Reads the card and checks that its fingerprint is its identity's.
+// Reads the card and checks that its fingerprint is its identity's, and that its history, if it has
+// one, leads there.
 absl::StatusOr<LoadedBrokerCard> LoadBrokerCard(const std::string& path);
 
 // All of the card's, each once.

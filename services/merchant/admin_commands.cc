@@ -331,6 +331,10 @@ absl::Status ShowStatus(const ListOptions& options) {
     std::cout << "broker       " << broker.address() << " "
               << (broker.connected() ? "connected" : "not connected (trying again by itself)")
               << "\n             " << broker.fingerprint_hex() << "\n";
+    if (broker.key_followed_at_ms() != 0) {
+      std::cout << "             in use here since " << Time(broker.key_followed_at_ms())
+                << ", announced under the key before it\n";
+    }
   }
   return absl::OkStatus();
 }

@@ -23,12 +23,11 @@ class BrokerConversation::Handler : public LinkHandler {
   const std::shared_ptr<BrokerConversation> conversation_;
 };
 
-std::shared_ptr<BrokerConversation> BrokerConversation::Start(std::shared_ptr<Link> link,
-                                                              const ShopSessions::Deps& deps,
-                                                              const crypto::PublicIdentity& broker,
-                                                              std::function<void()> established) {
+std::shared_ptr<BrokerConversation> BrokerConversation::Start(
+    std::shared_ptr<Link> link, const ShopSessions::Deps& deps,
+    std::shared_ptr<const crypto::PublicIdentity> broker, std::function<void()> established) {
   std::shared_ptr<BrokerConversation> conversation(
-      new BrokerConversation(std::move(link), deps, broker, std::move(established)));
+      new BrokerConversation(std::move(link), deps, std::move(broker), std::move(established)));
   conversation->sessions_ = std::make_shared<ShopSessions>(
       deps, std::weak_ptr<BrokerCalls>(std::shared_ptr<BrokerCalls>(conversation)));
   absl::StatusOr<v1::HandshakeMessage> first = conversation->handshake_.Start();
@@ -41,13 +40,13 @@ std::shared_ptr<BrokerConversation> BrokerConversation::Start(std::shared_ptr<Li
 }
 
 BrokerConversation::BrokerConversation(std::shared_ptr<Link> link, const ShopSessions::Deps& deps,
-                                       const crypto::PublicIdentity& broker,
+                                       std::shared_ptr<const crypto::PublicIdentity> broker,
                                        std::function<void()> established)
     : link_(std::move(link)),
       deps_(deps),
-      broker_(broker),
+      broker_(std::move(broker)),
       established_(std::move(established)),
-      handshake_(deps.merchant, broker, deps.random) {}
+      handshake_(deps.merchant, *broker_, deps.random) {}
 
 std::unique_ptr<LinkHandler> BrokerConversation::MakeHandler() {
   return std::make_unique<Handler>(shared_from_this());
@@ -120,7 +119,7 @@ void BrokerConversation::Dispatch(const v1::BrokerToMerchant& message) {
 void BrokerConversation::OnNotice(const v1::PaymentNotice& notice) {
   const std::weak_ptr<BrokerConversation> self = weak_from_this();
   deps_.shop.payments().OnNotice(
-      broker_.fingerprint(), notice, [self, notice_id = notice.notice_id()](bool acknowledge) {
+      broker_->fingerprint(), notice, [self, notice_id = notice.notice_id()](bool acknowledge) {
         const std::shared_ptr<BrokerConversation> conversation = self.lock();
         if (!acknowledge || conversation == nullptr) return;
         v1::MerchantToBroker message;

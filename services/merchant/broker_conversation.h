@@ -34,11 +34,10 @@ class BrokerConversation : public BrokerCalls,
   static constexpr int64_t kOfferLimitMs = 10'000;
 
   // Begins the handshake on `link`. `established` is called once, when both sides have proved
-  // themselves. What `deps` and `broker` name must outlive the conversation.
-  static std::shared_ptr<BrokerConversation> Start(std::shared_ptr<Link> link,
-                                                   const ShopSessions::Deps& deps,
-                                                   const crypto::PublicIdentity& broker,
-                                                   std::function<void()> established);
+  // themselves. What `deps` names must outlive the conversation.
+  static std::shared_ptr<BrokerConversation> Start(
+      std::shared_ptr<Link> link, const ShopSessions::Deps& deps,
+      std::shared_ptr<const crypto::PublicIdentity> broker, std::function<void()> established);
 
   // The handler to give to the link; it keeps the conversation until the link is gone.
   std::unique_ptr<LinkHandler> MakeHandler();
@@ -46,7 +45,7 @@ class BrokerConversation : public BrokerCalls,
   // Ends offers and sessions that wait for too long, and the link when its session has expired.
   void Sweep();
 
-  const crypto::PublicIdentity& identity() const override { return broker_; }
+  const crypto::PublicIdentity& identity() const override { return *broker_; }
   void Send(const v1::MerchantToBroker& message) override;
   void OfferOrder(v1::OfferOrderCall call, OfferDone done) override;
 
@@ -60,7 +59,8 @@ class BrokerConversation : public BrokerCalls,
   };
 
   BrokerConversation(std::shared_ptr<Link> link, const ShopSessions::Deps& deps,
-                     const crypto::PublicIdentity& broker, std::function<void()> established);
+                     std::shared_ptr<const crypto::PublicIdentity> broker,
+                     std::function<void()> established);
   void OnHandshake(const v1::HandshakeMessage& message);
   absl::Status Continue(const v1::HandshakeMessage& message);
   void OnMessages(const std::vector<std::string>& messages);
@@ -71,7 +71,7 @@ class BrokerConversation : public BrokerCalls,
 
   const std::shared_ptr<Link> link_;
   const ShopSessions::Deps deps_;
-  const crypto::PublicIdentity& broker_;
+  const std::shared_ptr<const crypto::PublicIdentity> broker_;
   // The handler's alone.
   std::function<void()> established_;
   protocol::MerchantSide handshake_;

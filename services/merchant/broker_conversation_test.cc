@@ -337,7 +337,9 @@ class BrokerConversationTest : public ::testing::Test {
         [this](std::shared_ptr<Link> link) { return broker_->MakeHandler(std::move(link)); },
         [this, deps](std::shared_ptr<Link> link) {
           conversation_ = BrokerConversation::Start(
-              std::move(link), deps, shop_.broker.public_identity(), [this] { ++established_; });
+              std::move(link), deps,
+              std::make_shared<const crypto::PublicIdentity>(shop_.broker.public_identity()),
+              [this] { ++established_; });
           return conversation_->MakeHandler();
         },
         broker_refusals_);

@@ -32,7 +32,7 @@ absl::Status Payments::Apply(storage::SqliteDatabase& database,
   absl::StatusOr<orders::Order> order = orders.Get(notice.order_id());
   // One broker has no say over another's orders.
   if (absl::IsNotFound(order.status()) ||
-      (order.ok() && order->broker_fingerprint != broker_fingerprint)) {
+      (order.ok() && !IsSameBroker(order->broker_fingerprint, broker_fingerprint))) {
     ++counters_.unknown_orders;
     return absl::OkStatus();
   }
@@ -86,15 +86,29 @@ absl::Status Payments::Pay(storage::SqliteDatabase& database, const orders::Orde
   return orders::Orders(database).MarkPaid(order.order_id, receipt);
 }
 
+bool Payments::IsSameBroker(absl::string_view one, absl::string_view other) const {
+  if (one == other) return true;
+  for (const PinnedBroker* broker : brokers_) {
+    const auto lineage = broker->lineage();
+    if (lineage->Knows(one) && lineage->Knows(other)) return true;
+  }
+  return false;
+}
+
 absl::Status Payments::CheckReceipt(const orders::Order& order, const v1::Receipt& receipt) const {
-  for (const crypto::PublicIdentity& broker : brokers_) {
-    if (broker.fingerprint() != order.broker_fingerprint) continue;
+  absl::Status status = absl::NotFoundError("the order's broker is not configured any more");
+  for (const PinnedBroker* broker : brokers_) {
+    const auto lineage = broker->lineage();
+    if (!lineage->Knows(order.broker_fingerprint)) continue;
     // Where the broker's confirmation was lost, its own signed total stands; price and charge of
     // the receipt are then all that there is to compare.
-    return protocol::CheckReceipt(broker, merchant_.fingerprint(), orders::UnsignedTermsOf(order),
-                                  order.total_minor.value_or(receipt.total_minor()), receipt);
+    status = protocol::CheckReceipt(lineage->SignerOf(receipt, order.created_at_ms),
+                                    merchant_.fingerprint(), orders::UnsignedTermsOf(order),
+                                    order.total_minor.value_or(receipt.total_minor()), receipt);
+    // One of several links to one broker may be the first to have followed it.
+    if (status.ok()) return status;
   }
-  return absl::NotFoundError("the order's broker is not configured any more");
+  return status;
 }
 
 void Payments::OnReceipt(const std::string& order_id, v1::Receipt receipt,

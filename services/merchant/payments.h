@@ -19,6 +19,7 @@
 #include "crypto/identity.h"
 #include "proto/merchant.pb.h"
 #include "protocol/clock.h"
+#include "services/common/pinned_broker.h"
 #include "services/merchant/shop_database.h"
 #include "services/orders/orders.h"
 
@@ -38,9 +39,9 @@ class Payments {
   // clock that is right within the protocol's freshness window could have paid it.
   static constexpr int64_t kUnconfirmedGraceMs = 10 * 60'000;
 
-  // `database`, `clock` and `merchant` must outlive every call's end.
+  // All that is handed in must outlive every call's end.
   Payments(ShopDatabase& database, const crypto::PublicIdentity& merchant,
-           std::vector<crypto::PublicIdentity> brokers, const protocol::Clock& clock)
+           std::vector<const PinnedBroker*> brokers, const protocol::Clock& clock)
       : database_(database), merchant_(merchant), brokers_(std::move(brokers)), clock_(clock) {}
 
   // A notice over the link of the broker with this fingerprint. `done(true)`: its effect, if any,
@@ -66,11 +67,13 @@ class Payments {
                      const v1::PaymentNotice& notice);
   absl::Status Pay(storage::SqliteDatabase& database, const orders::Order& order,
                    const v1::Receipt& receipt);
+  // Whether both are identities of one broker, at different times perhaps.
+  bool IsSameBroker(absl::string_view one, absl::string_view other) const;
   absl::Status CheckReceipt(const orders::Order& order, const v1::Receipt& receipt) const;
 
   ShopDatabase& database_;
   const crypto::PublicIdentity& merchant_;
-  const std::vector<crypto::PublicIdentity> brokers_;
+  const std::vector<const PinnedBroker*> brokers_;
   const protocol::Clock& clock_;
   PaymentCounters counters_;
 };

@@ -175,6 +175,43 @@ TEST_F(PaymentsTest, UnknownOrdersAndOtherBrokersOrdersAreAcknowledgedAndCounted
   EXPECT_EQ(shop_.payments->counters().unknown_orders, 2);
 }
 
+TEST_F(PaymentsTest, OrdersSurviveTheBrokersNewKeyAndRetiredKeysPayNothingNew) {
+  const crypto::Identity& next = crypto::TestIdentity(3);
+  const std::string next_fingerprint = next.public_identity().fingerprint();
+  const orders::Order paid_before = NewOrder();
+  const orders::Order told_late = NewOrder();
+  const orders::Order paid_after = NewOrder();
+  const v1::Receipt late_receipt = shop_.ReceiptFor(told_late);
+  const v1::Receipt before_receipt = shop_.ReceiptFor(paid_before);
+  EXPECT_TRUE(shop_.Notify(paid_before, v1::ORDER_STATUS_PAID, &before_receipt));
+  // Not followed yet: it is another broker.
+  EXPECT_TRUE(shop_.Notify(paid_after, v1::ORDER_STATUS_DECLINED, nullptr, next_fingerprint));
+  EXPECT_EQ(Status(paid_after), v1::ORDER_STATUS_CREATED);
+  v1::Receipt after_receipt = shop_.ReceiptFor(paid_after);
+  protocol::SignReceipt(next, &after_receipt);
+  EXPECT_TRUE(absl::IsPermissionDenied(ShowReceipt(paid_after, after_receipt)));
+
+  ASSERT_TRUE(shop_.pinned_broker
+                  .Follow({protocol::MakeIdentityLink(shop_.broker, next.public_identity(), 1,
+                                                      shop_.clock.NowUnixMs())})
+                  .ok());
+  EXPECT_TRUE(shop_.Notify(told_late, v1::ORDER_STATUS_PAID, &late_receipt, next_fingerprint));
+  EXPECT_EQ(Status(told_late), v1::ORDER_STATUS_PAID);
+  EXPECT_TRUE(shop_.Notify(paid_after, v1::ORDER_STATUS_PAID, &after_receipt, next_fingerprint));
+  EXPECT_EQ(Status(paid_after), v1::ORDER_STATUS_PAID);
+  EXPECT_TRUE(ShowReceipt(paid_before, before_receipt).ok());
+
+  // Somebody got hold of the old key.
+  shop_.clock.Advance(1);
+  const orders::Order made_since = NewOrder();
+  v1::Receipt stolen = shop_.ReceiptFor(made_since);
+  EXPECT_TRUE(absl::IsPermissionDenied(ShowReceipt(made_since, stolen)));
+  stolen.set_paid_at_ms(before_receipt.paid_at_ms());
+  protocol::SignReceipt(shop_.broker, &stolen);
+  EXPECT_TRUE(absl::IsPermissionDenied(ShowReceipt(made_since, stolen)));
+  EXPECT_EQ(Status(made_since), v1::ORDER_STATUS_CREATED);
+}
+
 TEST_F(PaymentsTest, OrdersThatTheBrokerNeverConfirmedEndByThemselves) {
   const orders::Order confirmed = NewOrder();
   shop_.fake_broker->AnswerWith(absl::nullopt);

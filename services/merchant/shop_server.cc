@@ -16,10 +16,12 @@
 #include "protocol/refusal.h"
 #include "services/catalog/goods_store.h"
 #include "services/common/drain.h"
+#include "services/common/follow_broker.h"
 #include "services/common/grpc_link.h"
 #include "services/common/log.h"
 #include "services/common/metrics.h"
 #include "services/common/metrics_server.h"
+#include "services/common/pinned_broker.h"
 #include "services/common/readiness.h"
 #include "services/common/reflection.h"
 #include "services/common/scheduler.h"
@@ -49,6 +51,8 @@ constexpr size_t kMaxWaitingWork = 8192;
 constexpr size_t kReaders = 4;
 constexpr size_t kAdminWorkers = 2;
 constexpr size_t kMaxWaitingAdminWork = 64;
+constexpr size_t kAskers = 1;
+constexpr size_t kMaxWaitingQuestions = 16;  // As many as brokers.
 constexpr int64_t kSweepMs = 5'000;
 constexpr int kSweepsPerReport = 12;  // Once a minute.
 constexpr int kShutdownGraceMs = 1'000;
@@ -57,14 +61,14 @@ constexpr int64_t kHealthMs = 500;  // How often the health service is told.
 // A broker at one address.
 struct BrokerEnd {
   std::string address;
-  crypto::PublicIdentity identity;
+  PinnedBroker* pinned;
   std::unique_ptr<v1::Broker::Stub> link_stub;
   std::shared_ptr<GoodsTransport> goods_transport;
   std::shared_ptr<LinkClient> client;
   std::mutex mutex;
   std::weak_ptr<BrokerConversation> conversation;  // The latest link's.
 
-  explicit BrokerEnd(crypto::PublicIdentity identity) : identity(std::move(identity)) {}
+  explicit BrokerEnd(PinnedBroker* pinned) : pinned(pinned) {}
   std::shared_ptr<BrokerConversation> Conversation() {
     std::lock_guard<std::mutex> lock(mutex);
     return conversation.lock();
@@ -94,10 +98,11 @@ class FolderLock {
   const int fd_;
 };
 
-std::vector<crypto::PublicIdentity> IdentitiesOf(const std::vector<LoadedBrokerCard>& cards) {
-  std::vector<crypto::PublicIdentity> identities;
-  for (const LoadedBrokerCard& card : cards) identities.push_back(card.identity);
-  return identities;
+std::vector<const PinnedBroker*> Pointers(
+    const std::vector<std::unique_ptr<PinnedBroker>>& brokers) {
+  std::vector<const PinnedBroker*> pointers;
+  for (const std::unique_ptr<PinnedBroker>& broker : brokers) pointers.push_back(broker.get());
+  return pointers;
 }
 
 }  // namespace
@@ -107,7 +112,7 @@ struct ShopServer::State {
   State(const v1::MerchantConfig& config, crypto::Identity own,
         std::unique_ptr<FolderLock> taken_lock, std::unique_ptr<ShopDatabase> opened_database,
         std::unique_ptr<catalog::GoodsStore> opened_goods,
-        const std::vector<LoadedBrokerCard>& cards)
+        std::vector<std::unique_ptr<PinnedBroker>> pinned)
       : lock(std::move(taken_lock)),
         name(config.name()),
         socket_path(config.admin_socket()),
@@ -116,11 +121,13 @@ struct ShopServer::State {
         workers(kWorkers, kMaxWaitingWork),
         readers(kReaders, static_cast<size_t>(config.max_deliveries())),
         admin_workers(kAdminWorkers, kMaxWaitingAdminWork),
+        askers(kAskers, kMaxWaitingQuestions),
+        pinned_brokers(std::move(pinned)),
         database(std::move(opened_database)),
         goods(std::move(opened_goods)),
         checkout(*database, identity, protocol::SystemClock(), crypto::SystemRandom(),
                  config.order_lifetime_ms()),
-        payments(*database, identity.public_identity(), IdentitiesOf(cards),
+        payments(*database, identity.public_identity(), Pointers(pinned_brokers),
                  protocol::SystemClock()),
         shop(*database, *goods, checkout, payments, workers, SizeClassesOf(config)),
         sender(readers, protocol::SystemClock(), identity, crypto::SystemRandom(),
@@ -130,7 +137,8 @@ struct ShopServer::State {
             admin, [this] { return Report(); }, admin_workers),
         readiness([this] { return CheckDatabase(); }, protocol::SystemClock()) {}
 
-  absl::Status AddBroker(const std::string& address, bool plain_tcp, const LoadedBrokerCard& card);
+  absl::Status AddBroker(const std::string& address, bool plain_tcp, const v1::BrokerCard& card,
+                         PinnedBroker* pinned);
   void Sweep(int count);
   v1::MerchantStatusReply Report();
   void ReportRefusals();
@@ -148,6 +156,8 @@ struct ShopServer::State {
   WorkerPool workers;
   WorkerPool readers;
   WorkerPool admin_workers;
+  WorkerPool askers;  // Of brokers, whether their identity has changed.
+  const std::vector<std::unique_ptr<PinnedBroker>> pinned_brokers;  // As configured.
   ThreadScheduler scheduler;
   const std::unique_ptr<ShopDatabase> database;
   const std::unique_ptr<catalog::GoodsStore> goods;
@@ -166,20 +176,21 @@ struct ShopServer::State {
 };
 
 absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain_tcp,
-                                          const LoadedBrokerCard& card) {
+                                          const v1::BrokerCard& card, PinnedBroker* pinned) {
   for (const std::unique_ptr<BrokerEnd>& known : brokers) {
     // Two cards of one market, or one card twice: a second link would only push the first one out.
-    if (known->address == address && known->identity.fingerprint() == card.identity.fingerprint()) {
+    if (known->address == address &&
+        known->pinned->current()->fingerprint() == pinned->current()->fingerprint()) {
       return absl::OkStatus();
     }
   }
-  auto broker = std::make_unique<BrokerEnd>(card.identity);
+  auto broker = std::make_unique<BrokerEnd>(pinned);
   broker->address = address;
   absl::StatusOr<std::shared_ptr<grpc::Channel>> link =
-      DialBroker(address, card.card.tls_root_pem(), plain_tcp, "link");
+      DialBroker(address, card.tls_root_pem(), plain_tcp, "link");
   if (!link.ok()) return link.status();
   absl::StatusOr<std::shared_ptr<grpc::Channel>> bulk =
-      DialBroker(address, card.card.tls_root_pem(), plain_tcp, "goods");
+      DialBroker(address, card.tls_root_pem(), plain_tcp, "goods");
   if (!bulk.ok()) return bulk.status();
   broker->link_stub = v1::Broker::NewStub(*link);
   broker->goods_transport = std::make_shared<GrpcGoodsTransport>(v1::Broker::NewStub(*bulk));
@@ -190,11 +201,14 @@ absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain
       sender,   end->goods_transport,   kMaxSessionsPerLink};
   broker->client = LinkClient::Create(
       [this, end](const AcceptLink& make_handler) {
+        // Beside the handshake, which must not wait for it: what it brings is for the next one.
+        askers.Run([end] { FollowBroker(*end->link_stub, *end->pinned).status().IgnoreError(); })
+            .IgnoreError();
         return DialGrpcLink(*end->link_stub, LinkKind::kMerchant, make_handler, refusals);
       },
       [end, deps](std::shared_ptr<Link> made, std::function<void()> established) {
-        std::shared_ptr<BrokerConversation> conversation =
-            BrokerConversation::Start(std::move(made), deps, end->identity, std::move(established));
+        std::shared_ptr<BrokerConversation> conversation = BrokerConversation::Start(
+            std::move(made), deps, end->pinned->current(), std::move(established));
         std::lock_guard<std::mutex> lock(end->mutex);
         end->conversation = conversation;
         return conversation->MakeHandler();
@@ -253,7 +267,9 @@ v1::MerchantStatusReply ShopServer::State::Report() {
     v1::BrokerLinkStatus* status = report.add_brokers();
     status->set_address(broker->address);
     status->set_connected(broker->client->connected());
-    status->set_fingerprint_hex(crypto::HexEncode(broker->identity.fingerprint()));
+    const auto lineage = broker->pinned->lineage();
+    status->set_fingerprint_hex(crypto::HexEncode(lineage->current().fingerprint()));
+    status->set_key_followed_at_ms(lineage->followed_at_ms());
   }
   report.set_open_sessions(static_cast<int64_t>(OpenSessions()));
   report.set_running_deliveries(static_cast<int64_t>(sender.active()));
@@ -327,12 +343,21 @@ absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::Merchant
   absl::StatusOr<std::unique_ptr<catalog::GoodsStore>> goods =
       catalog::GoodsStore::Open(paths.goods_dir);
   if (!goods.ok()) return goods.status();
-  auto state = std::make_unique<State>(config, std::move(identity), *std::move(lock),
-                                       *std::move(database), *std::move(goods), cards);
+  std::vector<std::unique_ptr<PinnedBroker>> pinned;
   for (int i = 0; i < config.brokers_size(); ++i) {
-    const LoadedBrokerCard& card = cards[static_cast<size_t>(i)];
-    for (const std::string& address : AddressesOf(config.brokers(i), card.card)) {
-      const absl::Status added = state->AddBroker(address, config.brokers(i).plain_tcp(), card);
+    absl::StatusOr<std::unique_ptr<PinnedBroker>> broker = PinnedBroker::Open(
+        cards[static_cast<size_t>(i)], config.brokers(i).card_path(), protocol::SystemClock(),
+        [](const protocol::IdentityLineage&) { return absl::OkStatus(); });
+    if (!broker.ok()) return broker.status();
+    pinned.push_back(*std::move(broker));
+  }
+  auto state = std::make_unique<State>(config, std::move(identity), *std::move(lock),
+                                       *std::move(database), *std::move(goods), std::move(pinned));
+  for (int i = 0; i < config.brokers_size(); ++i) {
+    const size_t at = static_cast<size_t>(i);
+    for (const std::string& address : AddressesOf(config.brokers(i), cards[at].card)) {
+      const absl::Status added = state->AddBroker(address, config.brokers(i).plain_tcp(),
+                                                  cards[at].card, state->pinned_brokers[at].get());
       if (!added.ok()) return added;
     }
   }
@@ -393,6 +418,7 @@ void ShopServer::Stop() {
   state.admin_workers.Shutdown();
   for (const std::unique_ptr<BrokerEnd>& broker : state.brokers) broker->client->Stop();
   state.scheduler.Shutdown();
+  state.askers.Shutdown();
   // What was accepted is finished: first what reads, then what it still had to write.
   state.workers.Shutdown();
   state.database->Shutdown();

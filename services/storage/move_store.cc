@@ -170,21 +170,52 @@ class Pages {
   Row after_;  // a key; empty at the beginning
 };
 
-class Mover {
+// What is in `kTables`, from the SQLite side: it tells columns, types and keys.
+absl::StatusOr<std::vector<Table>> ReadTables(SqliteDatabase& database) {
+  std::vector<Table> tables;
+  for (const char* name : kTables) {
+    Table table;
+    table.name = name;
+    std::vector<std::pair<int64_t, size_t>> key;
+    SqliteStatement columns =
+        database.Prepare("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid");
+    columns.BindText(name);
+    for (;;) {
+      const absl::StatusOr<bool> more = columns.Step();
+      if (!more.ok()) return more.status();
+      if (!*more) break;
+      const std::string type = columns.ColumnText(1);
+      if (columns.ColumnInt64(2) > 0) {
+        key.emplace_back(columns.ColumnInt64(2), table.columns.size());
+      }
+      table.columns.push_back({columns.ColumnText(0), type == "INTEGER" ? Type::kInteger
+                                                      : type == "TEXT"  ? Type::kText
+                                                                        : Type::kBlob});
+    }
+    std::sort(key.begin(), key.end());
+    for (const auto& [rank, position] : key) table.key.push_back(position);
+    if (table.key.empty()) return absl::InternalError(absl::StrCat("no key in table ", name));
+    tables.push_back(std::move(table));
+  }
+  return tables;
+}
+
+// Copies all tables from one database to another, which holds nothing yet, and compares.
+template <typename Source, typename Target>
+class Copier {
  public:
-  Mover(SqliteDatabase& source, PostgresConnection& target,
-        absl::FunctionRef<void(int64_t, int64_t)> progress)
+  Copier(Source& source, Target& target, absl::FunctionRef<void(int64_t, int64_t)> progress)
       : source_(source), target_(target), progress_(progress) {}
 
   // Inside the transactions of both.
-  absl::Status Copy() {
-    absl::Status status = ReadTables();
+  absl::Status Copy(std::vector<Table> tables) {
+    tables_ = std::move(tables);
+    absl::Status status = CountSteps();
     if (status.ok()) status = CheckEmpty();
     for (const Table& table : tables_) {
       if (status.ok()) status = CopyTable(table);
       if (status.ok() && table.name == "transfers") status = FinishOrders();
     }
-    if (status.ok()) status = CopyIdentities();
     for (const Table& table : tables_) {
       if (status.ok()) status = Compare(table);
     }
@@ -192,55 +223,13 @@ class Mover {
     return status;
   }
 
-  // Inside the source's transaction.
-  absl::Status CloseSource() {
-    const absl::Status marked = source_.Prepare("INSERT INTO meta (key, value) VALUES (?, ?)")
-                                    .BindText(kMovedMetaKey)
-                                    .BindBlob("")
-                                    .Run();
-    if (!marked.ok()) return marked;
-    for (const Table& table : tables_) {
-      for (const char* change : {"INSERT", "UPDATE", "DELETE"}) {
-        const absl::Status closed = source_.Execute(
-            absl::StrCat("CREATE TRIGGER moved_", table.name, "_", change, " BEFORE ", change,
-                         " ON ", table.name, " BEGIN SELECT RAISE(ABORT, 'this store has moved'); ",
-                         "END")
-                .c_str());
-        if (!closed.ok()) return closed;
-      }
-    }
-    return absl::OkStatus();
-  }
-
  private:
-  absl::Status ReadTables() {
-    for (const char* name : kTables) {
-      Table table;
-      table.name = name;
-      std::vector<std::pair<int64_t, size_t>> key;
-      SqliteStatement columns =
-          source_.Prepare("SELECT name, type, pk FROM pragma_table_info(?) ORDER BY cid");
-      columns.BindText(name);
-      for (;;) {
-        const absl::StatusOr<bool> more = columns.Step();
-        if (!more.ok()) return more.status();
-        if (!*more) break;
-        const std::string type = columns.ColumnText(1);
-        if (columns.ColumnInt64(2) > 0) {
-          key.emplace_back(columns.ColumnInt64(2), table.columns.size());
-        }
-        table.columns.push_back({columns.ColumnText(0), type == "INTEGER" ? Type::kInteger
-                                                        : type == "TEXT"  ? Type::kText
-                                                                          : Type::kBlob});
-      }
-      std::sort(key.begin(), key.end());
-      for (const auto& [rank, position] : key) table.key.push_back(position);
-      if (table.key.empty()) return absl::InternalError(absl::StrCat("no key in table ", name));
-      const absl::StatusOr<int64_t> rows = Count(source_, name);
+  absl::Status CountSteps() {
+    for (const Table& table : tables_) {
+      const absl::StatusOr<int64_t> rows = Count(source_, table.name);
       if (!rows.ok()) return rows.status();
       // Written and read back; orders are written twice.
       steps_ += *rows * (table.name == "orders" ? 3 : 2);
-      tables_.push_back(std::move(table));
     }
     return absl::OkStatus();
   }
@@ -266,7 +255,7 @@ class Mover {
         absl::StrCat("INSERT INTO ", table.name, " (", Names(table), ") VALUES (",
                      absl::StrJoin(std::vector<const char*>(table.columns.size(), "?"), ", "), ")");
     return ForEachRow(table, [&](const Row& row) {
-      PostgresStatement insert = target_.Prepare(sql);
+      auto insert = target_.Prepare(sql);
       for (size_t i = 0; i < row.size(); ++i) {
         const Column& column = table.columns[i];
         if (orders && column.name == "status") {
@@ -294,7 +283,7 @@ class Mover {
     }
     const std::string sql = absl::StrCat("UPDATE orders SET ", settings, " WHERE order_id = ?");
     return ForEachRow(orders, [&](const Row& row) {
-      PostgresStatement update = target_.Prepare(sql);
+      auto update = target_.Prepare(sql);
       for (size_t position : changed) {
         Bind(update, row[position], orders.columns[position].type);
       }
@@ -307,41 +296,9 @@ class Mover {
     return column == "paid_at_ms" || column == "transfer_id" || column == "receipt";
   }
 
-  // New rows are to get ids above those that were copied, and above notices long acknowledged.
-  absl::Status CopyIdentities() {
-    std::vector<std::pair<std::string, std::string>> identities;
-    {
-      PostgresStatement query = target_.Prepare(
-          "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT)"
-          " FROM information_schema.columns"
-          " WHERE table_schema = current_schema() AND is_identity = 'YES'");
-      for (;;) {
-        const absl::StatusOr<bool> more = query.Step();
-        if (!more.ok()) return more.status();
-        if (!*more) break;
-        identities.emplace_back(query.ColumnText(0), query.ColumnText(1));
-      }
-    }
-    for (const auto& [table, column] : identities) {
-      const absl::StatusOr<bool> set =
-          target_
-              .Prepare(absl::StrCat("SELECT setval(pg_get_serial_sequence('", table, "', '", column,
-                                    "'), COALESCE(MAX(", column, "), 0) + 1, FALSE) FROM ", table))
-              .Step();
-      if (!set.ok()) return set.status();
-    }
-    SqliteStatement last =
-        source_.Prepare("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'notices'");
-    const absl::StatusOr<bool> found = last.Step();
-    if (!found.ok()) return found.status();
-    return target_.Prepare("UPDATE counters SET last_id = ? WHERE name = 'notices'")
-        .BindInt64(last.ColumnInt64(0))
-        .Run();
-  }
-
   absl::Status Compare(const Table& table) {
-    Pages<SqliteDatabase> expected(source_, table);
-    Pages<PostgresConnection> actual(target_, table);
+    Pages<Source> expected(source_, table);
+    Pages<Target> actual(target_, table);
     for (;;) {
       const absl::StatusOr<std::vector<Row>> left = expected.Next();
       if (!left.ok()) return left.status();
@@ -358,7 +315,7 @@ class Mover {
 
   absl::Status ForEachRow(const Table& table,
                           absl::FunctionRef<absl::Status(const Row& row)> visit) {
-    Pages<SqliteDatabase> pages(source_, table);
+    Pages<Source> pages(source_, table);
     for (;;) {
       const absl::StatusOr<std::vector<Row>> page = pages.Next();
       if (!page.ok()) return page.status();
@@ -378,14 +335,104 @@ class Mover {
     progress_(done_, steps_);
   }
 
-  SqliteDatabase& source_;
-  PostgresConnection& target_;
+  Source& source_;
+  Target& target_;
   const absl::FunctionRef<void(int64_t, int64_t)> progress_;
   std::vector<Table> tables_;
   int64_t steps_ = 0;
   int64_t done_ = 0;
   int64_t told_ = 0;
 };
+
+// New rows are to get ids above those that were copied, and above notices long acknowledged.
+absl::Status CopyIdentities(SqliteDatabase& source, PostgresConnection& target) {
+  std::vector<std::pair<std::string, std::string>> identities;
+  {
+    PostgresStatement query = target.Prepare(
+        "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT)"
+        " FROM information_schema.columns"
+        " WHERE table_schema = current_schema() AND is_identity = 'YES'");
+    for (;;) {
+      const absl::StatusOr<bool> more = query.Step();
+      if (!more.ok()) return more.status();
+      if (!*more) break;
+      identities.emplace_back(query.ColumnText(0), query.ColumnText(1));
+    }
+  }
+  for (const auto& [table, column] : identities) {
+    const absl::StatusOr<bool> set =
+        target
+            .Prepare(absl::StrCat("SELECT setval(pg_get_serial_sequence('", table, "', '", column,
+                                  "'), COALESCE(MAX(", column, "), 0) + 1, FALSE) FROM ", table))
+            .Step();
+    if (!set.ok()) return set.status();
+  }
+  SqliteStatement last =
+      source.Prepare("SELECT COALESCE(MAX(seq), 0) FROM sqlite_sequence WHERE name = 'notices'");
+  const absl::StatusOr<bool> found = last.Step();
+  if (!found.ok()) return found.status();
+  return target.Prepare("UPDATE counters SET last_id = ? WHERE name = 'notices'")
+      .BindInt64(last.ColumnInt64(0))
+      .Run();
+}
+
+// The same in the other direction; SQLite goes on by itself above what its tables hold, but for notices.
+absl::Status CopyIdentities(PostgresConnection& source, SqliteDatabase& target) {
+  PostgresStatement last = source.Prepare("SELECT last_id FROM counters WHERE name = 'notices'");
+  const absl::StatusOr<bool> found = last.Step();
+  if (!found.ok()) return found.status();
+  if (!*found) return absl::DataLossError("the counter of notices is not there");
+  const absl::Status removed =
+      target.Prepare("DELETE FROM sqlite_sequence WHERE name = 'notices'").Run();
+  if (!removed.ok()) return removed;
+  return target.Prepare("INSERT INTO sqlite_sequence (name, seq) VALUES ('notices', ?)")
+      .BindInt64(last.ColumnInt64(0))
+      .Run();
+}
+
+// Inside its transaction: runs `body` without the triggers of the schema, which allow only the steps of
+// a broker at work, and brings them back.
+absl::Status WithoutTriggers(SqliteDatabase& database, absl::FunctionRef<absl::Status()> body) {
+  std::vector<std::pair<std::string, std::string>> triggers;
+  {
+    SqliteStatement query =
+        database.Prepare("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'");
+    for (;;) {
+      const absl::StatusOr<bool> more = query.Step();
+      if (!more.ok()) return more.status();
+      if (!*more) break;
+      triggers.emplace_back(query.ColumnText(0), query.ColumnText(1));
+    }
+  }
+  absl::Status status;
+  for (const auto& [name, sql] : triggers) {
+    if (status.ok()) status = database.Execute(absl::StrCat("DROP TRIGGER ", name).c_str());
+  }
+  if (status.ok()) status = body();
+  for (const auto& [name, sql] : triggers) {
+    if (status.ok()) status = database.Execute(sql.c_str());
+  }
+  return status;
+}
+
+// Inside its transaction.
+absl::Status CloseForEver(SqliteDatabase& source) {
+  const absl::Status marked = source.Prepare("INSERT INTO meta (key, value) VALUES (?, ?)")
+                                  .BindText(kMovedMetaKey)
+                                  .BindBlob("")
+                                  .Run();
+  if (!marked.ok()) return marked;
+  for (const char* table : kTables) {
+    for (const char* change : {"INSERT", "UPDATE", "DELETE"}) {
+      const absl::Status closed = source.Execute(
+          absl::StrCat("CREATE TRIGGER moved_", table, "_", change, " BEFORE ", change, " ON ",
+                       table, " BEGIN SELECT RAISE(ABORT, 'this store has moved'); ", "END")
+              .c_str());
+      if (!closed.ok()) return closed;
+    }
+  }
+  return absl::OkStatus();
+}
 
 }  // namespace
 
@@ -404,14 +451,19 @@ absl::Status MoveSqliteToPostgres(const std::string& path, const std::string& ur
   status = (*target)->Migrate(PostgresMigrations());
   if (!status.ok()) return status;
 
-  Mover mover(**source, **target, progress);
   bool committed = false;
   status = (*source)->InTransaction([&]() -> absl::Status {
-    const absl::Status copied = (*target)->InTransaction([&] { return mover.Copy(); });
+    absl::StatusOr<std::vector<Table>> tables = ReadTables(**source);
+    if (!tables.ok()) return tables.status();
+    const absl::Status copied = (*target)->InTransaction([&] {
+      Copier<SqliteDatabase, PostgresConnection> copier(**source, **target, progress);
+      const absl::Status done = copier.Copy(*std::move(tables));
+      return done.ok() ? CopyIdentities(**source, **target) : done;
+    });
     committed = copied.ok() || (*target)->failure() == PostgresConnection::Failure::kCommitUnknown;
     if (!copied.ok()) return copied;
     const absl::Status checked = check();
-    return checked.ok() ? mover.CloseSource() : checked;
+    return checked.ok() ? CloseForEver(**source) : checked;
   });
   if (!status.ok() && committed) {
     return absl::Status(
@@ -421,6 +473,39 @@ absl::Status MoveSqliteToPostgres(const std::string& path, const std::string& ur
                      "copy by now: empty it before another attempt"));
   }
   return status;
+}
+
+absl::Status CopySqliteStore(const std::string& path, const std::string& to,
+                             absl::FunctionRef<void(int64_t, int64_t)> progress) {
+  absl::StatusOr<std::unique_ptr<SqliteDatabase>> source =
+      SqliteDatabase::Open(path, SqliteOptions());
+  if (!source.ok()) return source.status();
+  return (*source)->CopyTo(to, progress);
+}
+
+absl::Status CopyPostgresStore(const std::string& url, const std::string& to,
+                               absl::FunctionRef<void(int64_t, int64_t)> progress) {
+  absl::StatusOr<std::unique_ptr<PostgresConnection>> source = PostgresConnection::Open(url);
+  if (!source.ok()) return source.status();
+  absl::Status status = (*source)->Migrate(PostgresMigrations());
+  if (!status.ok()) return status;
+  absl::StatusOr<std::unique_ptr<SqliteDatabase>> target =
+      SqliteDatabase::Open(to, SqliteOptions());
+  if (!target.ok()) return target.status();
+  status = (*target)->Migrate(BrokerMigrations());
+  if (!status.ok()) return status;
+  status = (*source)->InSnapshot([&] {
+    return (*target)->InTransaction([&] {
+      return WithoutTriggers(**target, [&]() -> absl::Status {
+        absl::StatusOr<std::vector<Table>> tables = ReadTables(**target);
+        if (!tables.ok()) return tables.status();
+        Copier<PostgresConnection, SqliteDatabase> copier(**source, **target, progress);
+        const absl::Status copied = copier.Copy(*std::move(tables));
+        return copied.ok() ? CopyIdentities(**source, **target) : copied;
+      });
+    });
+  });
+  return status.ok() ? (*target)->CloseLog() : status;
 }
 
 }  // namespace blindcart::storage

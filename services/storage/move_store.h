@@ -1,6 +1,7 @@
-// Moves a broker's whole store from a SQLite file to a PostgreSQL database, once and for all.
+// Moves a broker's whole store from a SQLite file to a PostgreSQL database, once and for all; and
+// copies a store, whichever it is, into a SQLite file while a broker works on it.
 //
-// Everything is copied in one transaction into a database that holds nothing yet, read back and
+// The move: everything is copied in one transaction into a database that holds nothing yet, read back and
 // compared value by value, and committed; then the caller's check runs over the new store. Meanwhile
 // nobody can write to the file. When all went well the file is closed for ever: every table refuses
 // changes and kMovedMetaKey is set, so that a broker that still has it open cannot take payments
@@ -32,6 +33,14 @@ absl::Span<const char* const> MovedTables();
 absl::Status MoveSqliteToPostgres(const std::string& path, const std::string& url,
                                   absl::FunctionRef<absl::Status()> check,
                                   absl::FunctionRef<void(int64_t, int64_t)> progress);
+
+// Both copy what a store holds at one moment into a new SQLite file `to` (mode 0600), while others go on
+// reading and writing. OK means that all of it is in that one file, synced; after an error the file
+// may be there and is worth nothing. What came from PostgreSQL was read back and compared.
+absl::Status CopySqliteStore(const std::string& path, const std::string& to,
+                             absl::FunctionRef<void(int64_t, int64_t)> progress);
+absl::Status CopyPostgresStore(const std::string& url, const std::string& to,
+                               absl::FunctionRef<void(int64_t, int64_t)> progress);
 
 }  // namespace blindcart::storage
 

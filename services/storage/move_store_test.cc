@@ -20,8 +20,10 @@ namespace blindcart::storage {
 namespace {
 
 using testing::AddSampleWorld;
+using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 using testing::PostgresServer;
 using testing::SampleAccount;
 using testing::SampleBytes;
@@ -245,6 +247,67 @@ TEST_F(MoveStoreTest, MovesEverythingAndClosesTheFile) {
   })));
   EXPECT_TRUE(
       source_->Read([](Transaction& t) { return t.meta().Get(kMovedMetaKey).status(); }).ok());
+}
+
+// The rows of every table as text, in the order of their key.
+std::vector<std::string> AllRows(const std::string& path) {
+  std::vector<std::string> rows;
+  const std::unique_ptr<SqliteDatabase> database = *SqliteDatabase::Open(path, SqliteOptions());
+  std::vector<std::string> tables(MovedTables().begin(), MovedTables().end());
+  tables.push_back("sqlite_sequence");
+  for (const std::string& table : tables) {
+    std::string columns;
+    SqliteStatement names = database->Prepare("SELECT name FROM pragma_table_info(?)");
+    names.BindText(table);
+    while (*names.Step()) {
+      absl::StrAppend(&columns, columns.empty() ? "" : " || ',' || ", "quote(", names.ColumnText(0),
+                      ")");
+    }
+    SqliteStatement query = database->Prepare(
+        absl::StrCat("SELECT ", columns, " AS row FROM ", table, " ORDER BY row"));
+    while (*query.Step()) rows.push_back(absl::StrCat(table, ": ", query.ColumnText(0)));
+  }
+  return rows;
+}
+
+std::vector<std::string> Triggers(const std::string& path) {
+  std::vector<std::string> triggers;
+  const std::unique_ptr<SqliteDatabase> database = *SqliteDatabase::Open(path, SqliteOptions());
+  SqliteStatement query =
+      database->Prepare("SELECT sql FROM sqlite_master WHERE type = 'trigger' ORDER BY name");
+  while (*query.Step()) triggers.push_back(query.ColumnText(0));
+  return triggers;
+}
+
+TEST_F(MoveStoreTest, PostgresIsCopiedBackIntoTheSameRowsAndRules) {
+  FillSource();
+  const std::string original = path_ + ".original";
+  ASSERT_TRUE(CopySqliteStore(path_, original, [](int64_t, int64_t) {}).ok());
+  ASSERT_TRUE(Move().ok());
+  const std::string back = path_ + ".back";
+  int64_t last_done = 0;
+  const absl::Status copied = CopyPostgresStore(url_, back, [&](int64_t done, int64_t total) {
+    EXPECT_GE(done, last_done);
+    EXPECT_LE(done, total);
+    last_done = done;
+  });
+  ASSERT_TRUE(copied.ok()) << copied;
+  EXPECT_GT(last_done, 2 * kOrders);
+  EXPECT_NE(access((back + "-wal").c_str(), F_OK), 0) << "a part of the copy is in another file";
+  EXPECT_THAT(AllRows(back), ElementsAreArray(AllRows(original)));
+  EXPECT_THAT(Triggers(back), ElementsAreArray(Triggers(original)));
+  EXPECT_THAT(Triggers(back), Not(IsEmpty()));
+  // PostgreSQL serves on.
+  OpenTarget();
+  EXPECT_TRUE(AddAccount(*target_, "C-7").ok());
+  // The copy serves, too, with ids that go on.
+  const std::unique_ptr<Store> restored = *OpenSqliteStore(back);
+  EXPECT_TRUE(restored
+                  ->Write([&](Transaction& t) -> absl::Status {
+                    EXPECT_EQ(*t.notices().Append(world_.merchant, "fourth", 1), 4);
+                    return absl::OkStatus();
+                  })
+                  .ok());
 }
 
 TEST_F(MoveStoreTest, NothingIsOverwritten) {

@@ -16,6 +16,8 @@ namespace {
 
 constexpr mode_t kOwnerOnly = 0600;
 constexpr mode_t kOthersRights = 0077;
+// A copy tells its progress this often; between two steps other threads get at the disk.
+constexpr int kPagesPerCopyStep = 256;
 
 absl::StatusCode CodeOf(int extended_result) {
   switch (extended_result) {
@@ -362,6 +364,51 @@ absl::Status SqliteDatabase::InSavepoint(absl::FunctionRef<absl::Status()> body)
     return released;
   }
   return status;
+}
+
+absl::Status SqliteDatabase::CopyTo(const std::string& path,
+                                    absl::FunctionRef<void(int64_t, int64_t)> progress) {
+  const int descriptor = open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, kOwnerOnly);
+  if (descriptor < 0) return absl::ErrnoToStatus(errno, "the copy's file cannot be created");
+  close(descriptor);
+  absl::StatusOr<std::unique_ptr<SqliteDatabase>> target = Open(path, SqliteOptions());
+  if (!target.ok()) return target.status();
+
+  const absl::Status copied = InSnapshot([&]() -> absl::Status {
+    {
+      // Only a read begins the snapshot. While it is held no write of others makes the copy start
+      // over.
+      SqliteStatement first = Prepare("SELECT COUNT(*) FROM sqlite_master");
+      const absl::StatusOr<bool> row = first.Step();
+      if (!row.ok()) return row.status();
+    }
+    sqlite3_backup* const copy =
+        sqlite3_backup_init((*target)->database_, "main", database_, "main");
+    if (copy == nullptr) {
+      return StatusOf((*target)->database_, sqlite3_extended_errcode((*target)->database_));
+    }
+    int result = SQLITE_OK;
+    while (result == SQLITE_OK) {
+      result = sqlite3_backup_step(copy, kPagesPerCopyStep);
+      const int64_t total = sqlite3_backup_pagecount(copy);
+      progress(total - sqlite3_backup_remaining(copy), total);
+    }
+    const int finished = sqlite3_backup_finish(copy);
+    if (result != SQLITE_DONE) return StatusOf(nullptr, result);
+    return finished == SQLITE_OK ? absl::OkStatus() : StatusOf(nullptr, finished);
+  });
+  if (!copied.ok()) return copied;
+  return (*target)->CloseLog();
+}
+
+absl::Status SqliteDatabase::CloseLog() {
+  SqliteStatement journal = Prepare("PRAGMA journal_mode = DELETE");
+  const absl::StatusOr<bool> row = journal.Step();
+  if (!row.ok()) return row.status();
+  if (!*row || journal.ColumnText(0) != "delete") {
+    return absl::UnavailableError("sqlite: the write-ahead log cannot be closed");
+  }
+  return absl::OkStatus();
 }
 
 bool SqliteDatabase::in_transaction() const { return sqlite3_get_autocommit(database_) == 0; }

@@ -135,6 +135,16 @@ class SqliteDatabase {
   // the disk is full. Then nothing more can be done in it.
   absl::Status InSavepoint(absl::FunctionRef<absl::Status()> body);
 
+  // Copies the database as it is at one moment into a new file (mode 0600; kAlreadyExists when there is
+  // one), while others go on writing to this one. `progress` is told the pages done and their number.
+  // OK means that the whole of it is in that one file and synced.
+  absl::Status CopyTo(const std::string& path, absl::FunctionRef<void(int64_t, int64_t)> progress);
+
+  // Moves everything into the database file itself and does without a log from then on, so that the one
+  // file is all there is. Only for a file that nobody else has open; opening it again brings the log
+  // back.
+  absl::Status CloseLog();
+
   bool in_transaction() const;
 
   // Of the latest successful INSERT, UPDATE or DELETE.

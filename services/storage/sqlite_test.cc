@@ -340,5 +340,57 @@ TEST_F(SqliteTest, ALostTransactionIsNeverReportedAsCommitted) {
   EXPECT_EQ(Count(*database), 0);
 }
 
+// Copies what was there when it began, however much is written meanwhile.
+TEST_F(SqliteTest, CopiesOneMomentWhileOthersWrite) {
+  constexpr int kRows = 1'000;
+  std::unique_ptr<SqliteDatabase> database = OpenOrDie();
+  std::unique_ptr<SqliteDatabase> writer = OpenOrDie();
+  ASSERT_TRUE(writer
+                  ->InTransaction([&]() -> absl::Status {
+                    for (int i = 0; i < kRows; ++i) {
+                      const absl::Status added =
+                          writer->Prepare("INSERT INTO items (data) VALUES (?)")
+                              .BindBlob(std::string(4'000, 'x'))
+                              .Run();
+                      if (!added.ok()) return added;
+                    }
+                    return absl::OkStatus();
+                  })
+                  .ok());
+  const std::string copy = path_ + ".copy";
+  unlink(copy.c_str());
+  int written = 0;
+  int64_t last_done = 0;
+  int64_t total_pages = 0;
+  const absl::Status copied = database->CopyTo(copy, [&](int64_t done, int64_t total) {
+    EXPECT_GT(done, last_done) << "the copy began anew";
+    last_done = done;
+    total_pages = total;
+    EXPECT_TRUE(Insert(*writer, absl::StrCat("meanwhile ", written++)).ok());
+  });
+  ASSERT_TRUE(copied.ok()) << copied;
+  EXPECT_GE(written, 3);
+  EXPECT_EQ(last_done, total_pages);
+  EXPECT_EQ(Count(*database), kRows + written);
+
+  EXPECT_EQ(ModeOf(copy), 0600u);
+  EXPECT_NE(access((copy + "-wal").c_str(), F_OK), 0);
+  path_ = copy;
+  std::unique_ptr<SqliteDatabase> opened = OpenOrDie();
+  EXPECT_EQ(Count(*opened), kRows);
+  EXPECT_EQ(Pragma(*opened, "user_version"), 1);
+  SqliteStatement check = opened->Prepare("PRAGMA integrity_check");
+  EXPECT_TRUE(*check.Step());
+  EXPECT_EQ(check.ColumnText(0), "ok");
+
+  EXPECT_TRUE(absl::IsAlreadyExists(database->CopyTo(copy, [](int64_t, int64_t) {})));
+}
+
+TEST_F(SqliteTest, ACopyThatCannotBeWrittenSaysSo) {
+  std::unique_ptr<SqliteDatabase> database = OpenOrDie();
+  EXPECT_FALSE(database->CopyTo(path_ + "/no/folder", [](int64_t, int64_t) {}).ok());
+  EXPECT_TRUE(Insert(*database, "goes on").ok());
+}
+
 }  // namespace
 }  // namespace blindcart::storage

@@ -31,6 +31,7 @@ std::string FreshFolder() {
 
 TestWorld::TestWorld(size_t broker_addresses)
     : addresses(broker_addresses),
+      pinned_broker(crypto::TestIdentity(kBroker).public_identity(), clock),
       broker(crypto::TestIdentity(kBroker), crypto::TestIdentity(kCustomer).public_identity(),
              random, clock),
       shop("books", crypto::TestIdentity(kShop), random, clock) {
@@ -57,7 +58,7 @@ void TestWorld::StartAgent() {
   database_ = *std::move(database);
   const auto peer = std::make_shared<BrokerPeer>();
   peer->customer = &crypto::TestIdentity(kCustomer);
-  peer->broker = &crypto::TestIdentity(kBroker).public_identity();
+  peer->broker = &pinned_broker;
   peer->random = &random;
   peer->clock = &clock;
   peer->addresses = addresses;

@@ -15,6 +15,7 @@
 #include "services/agent/agent.h"
 #include "services/agent/testing/fake_broker.h"
 #include "services/agent/testing/fake_shop.h"
+#include "services/common/pinned_broker.h"
 #include "services/common/testing/fake_scheduler.h"
 #include "services/common/testing/inline_executor.h"
 
@@ -52,6 +53,7 @@ class TestWorld {
   std::set<size_t> down;        // ...but these. Before an agent's call.
   std::vector<size_t> dialled;  // In this order. After it.
   protocol::FakeClock clock;
+  PinnedBroker pinned_broker;
   crypto::DeterministicRandom random{7};
   FakeBroker broker;
   FakeShop shop;

@@ -70,6 +70,7 @@ void FakeBroker::OfferOrder(v1::OfferOrderCall call, OfferDone done) {
 TestShop::TestShop()
     : merchant(crypto::TestIdentity(0)),
       broker(crypto::TestIdentity(1)),
+      pinned_broker(broker.public_identity(), clock),
       fake_broker(
           std::make_shared<FakeBroker>(broker.public_identity(), merchant.public_identity())) {
   const ::testing::TestInfo* const test = ::testing::UnitTest::GetInstance()->current_test_info();
@@ -86,9 +87,8 @@ void TestShop::Restart() {
   goods = *std::move(opened_goods);
   database = *std::move(opened_database);
   checkout = std::make_unique<Checkout>(*database, merchant, clock, random, kOrderLifetimeMs);
-  payments = std::make_unique<Payments>(
-      *database, merchant.public_identity(),
-      std::vector<crypto::PublicIdentity>{broker.public_identity()}, clock);
+  payments = std::make_unique<Payments>(*database, merchant.public_identity(),
+                                        std::vector<const PinnedBroker*>{&pinned_broker}, clock);
   shop = std::make_unique<ShopService>(*database, *goods, *checkout, *payments, workers,
                                        protocol::SizeClasses::Default());
 }

@@ -18,6 +18,7 @@
 #include "protocol/refusal.h"
 #include "protocol/testing/fake_clock.h"
 #include "services/catalog/goods_store.h"
+#include "services/common/pinned_broker.h"
 #include "services/common/testing/inline_executor.h"
 #include "services/merchant/broker_calls.h"
 #include "services/merchant/checkout.h"
@@ -97,6 +98,7 @@ class TestShop {
   const crypto::Identity& merchant;
   const crypto::Identity& broker;
   protocol::FakeClock clock;
+  PinnedBroker pinned_broker;
   crypto::DeterministicRandom random{1};
   protocol::RefusalCounters refusals;
   blindcart::testing::InlineExecutor workers;

@@ -1,0 +1,207 @@
+#include "services/broker/broker_identity.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/cleanup/cleanup.h"
+#include "absl/strings/str_cat.h"
+#include "crypto/encoding.h"
+#include "crypto/key_file.h"
+#include "proto/config.pb.h"
+#include "services/broker/key_lock.h"
+#include "services/common/files.h"
+
+namespace blindcart::broker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr mode_t kPublicMode = 0644;
+
+bool Exists(const std::string& path) {
+  struct stat info;
+  return lstat(path.c_str(), &info) == 0;
+}
+
+std::string ParentOf(const std::string& path) { return fs::path(path).parent_path().string(); }
+
+absl::Status SyncFolder(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot open ", path));
+  absl::Cleanup close_fd = [fd] { close(fd); };
+  if (fsync(fd) != 0) return absl::ErrnoToStatus(errno, absl::StrCat("cannot sync ", path));
+  return absl::OkStatus();
+}
+
+absl::Status Rename(const std::string& from, const std::string& to) {
+  if (rename(from.c_str(), to.c_str()) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("cannot rename ", from));
+  }
+  return SyncFolder(ParentOf(to));
+}
+
+absl::Status Remove(const std::string& folder) {
+  std::error_code error;
+  fs::remove_all(folder, error);
+  if (error) {
+    return absl::UnavailableError(absl::StrCat("cannot remove ", folder, ": ", error.message()));
+  }
+  return SyncFolder(ParentOf(folder));
+}
+
+absl::StatusOr<protocol::IdentityLineage> LineageOf(const v1::IdentityHistory& history) {
+  std::vector<int64_t> times;
+  for (const v1::IdentityLink& link : history.links()) times.push_back(link.announced_at_ms());
+  return protocol::IdentityLineage::FromHistory(history, times);
+}
+
+absl::Status NameOnCard(const DataPaths& paths, const protocol::IdentityLineage& lineage) {
+  v1::BrokerCard card;
+  const absl::Status read = ReadTextProto(paths.card, &card);
+  // As in authority.cc.
+  if (absl::IsNotFound(read)) return absl::OkStatus();
+  if (!read.ok()) return read;
+  const std::string fingerprint = crypto::HexEncode(lineage.current().fingerprint());
+  if (card.fingerprint_hex() == fingerprint) return absl::OkStatus();
+  card.set_identity_pem(lineage.current().ToPem());
+  card.set_fingerprint_hex(fingerprint);
+  *card.mutable_history() = lineage.ToHistory();
+  return WriteFileAtomically(paths.card, ToTextProto(card), kPublicMode, /*replace=*/true);
+}
+
+absl::Status ContinueFrom(const std::function<absl::Status()>& between, absl::Status status) {
+  return status.ok() ? between() : status;
+}
+
+// Does what a rotation that has happened still has to do, and undoes one that has not. Under the lock.
+absl::StatusOr<BrokerIdentity> Settle(const DataPaths& paths, storage::Store& store,
+                                      absl::string_view pass_phrase,
+                                      const std::function<absl::Status()>& between) {
+  const std::string retired = paths.identity_dir + ".retired";
+  const std::string next = paths.identity_dir + ".next";
+  const absl::StatusOr<v1::IdentityHistory> history = ReadIdentityHistory(store);
+  if (!history.ok()) return history.status();
+  absl::StatusOr<crypto::Identity> identity = crypto::LoadIdentity(paths.identity_dir, pass_phrase);
+  if (history->links().empty()) {
+    if (!identity.ok()) return identity.status();
+    if (Exists(next)) {
+      const absl::Status removed = Remove(next);
+      if (!removed.ok()) return removed;
+    }
+    protocol::IdentityLineage lineage(identity->public_identity());
+    return BrokerIdentity{*std::move(identity), std::move(lineage)};
+  }
+  absl::StatusOr<protocol::IdentityLineage> lineage = LineageOf(*history);
+  if (!lineage.ok()) {
+    return absl::DataLossError(absl::StrCat("the history of identities in the store is damaged: ",
+                                            lineage.status().message()));
+  }
+  const auto is_current = [&](const absl::StatusOr<crypto::Identity>& candidate) {
+    return candidate.ok() &&
+           candidate->public_identity().fingerprint() == lineage->current().fingerprint();
+  };
+  absl::Status status;
+  if (!is_current(identity)) {
+    absl::StatusOr<crypto::Identity> made = crypto::LoadIdentity(next, pass_phrase);
+    if (!is_current(made)) {
+      if (!identity.ok()) return identity.status();
+      return absl::FailedPreconditionError(absl::StrCat(
+          "the broker's key was changed, and ", paths.identity_dir,
+          " is not the new one. Copy identity/ and broker.card from the machine on which "
+          "`broker rotate-key` was run, or from a backup made since"));
+    }
+    if (Exists(paths.identity_dir)) {
+      status = ContinueFrom(between, Rename(paths.identity_dir, retired));
+    }
+    if (status.ok()) status = ContinueFrom(between, Rename(next, paths.identity_dir));
+    identity = std::move(made);
+  } else if (Exists(next)) {
+    status = Remove(next);
+  }
+  if (status.ok() && Exists(retired)) status = ContinueFrom(between, Remove(retired));
+  if (status.ok()) status = NameOnCard(paths, *lineage);
+  if (!status.ok()) return status;
+  return BrokerIdentity{*std::move(identity), *std::move(lineage)};
+}
+
+absl::Status StoreLink(storage::Store& store, const protocol::IdentityLineage& before,
+                       const protocol::IdentityLineage& after) {
+  const std::string expected = before.ToHistory().SerializeAsString();
+  const std::string history = after.ToHistory().SerializeAsString();
+  return store.Write([&](storage::Transaction& transaction) -> absl::Status {
+    const absl::StatusOr<std::string> there = transaction.meta().Get(kIdentityHistoryMetaKey);
+    if (!there.ok() && !absl::IsNotFound(there.status())) return there.status();
+    if (there.value_or("") != expected) {
+      return absl::FailedPreconditionError(
+          "another rotation came in between; nothing was changed here");
+    }
+    return transaction.meta().Set(kIdentityHistoryMetaKey, history);
+  });
+}
+
+}  // namespace
+
+absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store) {
+  v1::IdentityHistory history;
+  const absl::Status read = store.Read([&](storage::Transaction& transaction) -> absl::Status {
+    history.Clear();
+    const absl::StatusOr<std::string> stored = transaction.meta().Get(kIdentityHistoryMetaKey);
+    if (absl::IsNotFound(stored.status())) return absl::OkStatus();
+    if (!stored.ok()) return stored.status();
+    if (!history.ParseFromString(*stored) || history.links().empty()) {
+      return absl::DataLossError("the history of identities in the store is damaged");
+    }
+    return absl::OkStatus();
+  });
+  if (!read.ok()) return read;
+  return history;
+}
+
+absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
+                                                  absl::string_view pass_phrase) {
+  const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(ParentOf(paths.identity_dir));
+  if (!lock.ok()) return lock.status();
+  return Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
+}
+
+absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(const DataPaths& paths, storage::Store& store,
+                                                    absl::string_view pass_phrase, int64_t now_ms,
+                                                    const std::function<absl::Status()>& between) {
+  const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(ParentOf(paths.identity_dir));
+  if (!lock.ok()) return lock.status();
+  const absl::StatusOr<BrokerIdentity> old =
+      Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
+  if (!old.ok()) return old.status();
+  if (old->lineage.counter() >= protocol::kMaxIdentityLinks) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the key was changed ", protocol::kMaxIdentityLinks,
+                     " times, and nobody follows further. Make a new broker"));
+  }
+  const absl::StatusOr<crypto::Identity> next = crypto::Identity::Generate();
+  if (!next.ok()) return next.status();
+  const std::string next_dir = paths.identity_dir + ".next";
+  absl::Status status = MakePrivateDirectory(next_dir);
+  if (status.ok()) status = crypto::SaveIdentity(next_dir, *next, pass_phrase);
+  if (status.ok()) status = ContinueFrom(between, SyncFolder(ParentOf(next_dir)));
+  if (!status.ok()) return status;
+  const absl::StatusOr<protocol::IdentityLineage> lineage =
+      old->lineage.Follow({protocol::MakeIdentityLink(old->identity, next->public_identity(),
+                                                      old->lineage.counter() + 1, now_ms)},
+                          now_ms);
+  if (!lineage.ok()) return lineage.status();
+  status = ContinueFrom(between, StoreLink(store, old->lineage, *lineage));
+  if (!status.ok()) return status;
+  return Settle(paths, store, pass_phrase, between);
+}
+
+}  // namespace blindcart::broker

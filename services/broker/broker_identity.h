@@ -1,0 +1,52 @@
+// The broker's own identity: where it rests, and how it is changed (docs/protocol.md, "Key rotation";
+// docs/operating.md).
+//
+// A rotation makes the next identity in identity.next/, has the old one sign the link to it
+// (protocol/identity_chain.h) and stores that in the store's meta table: this is the moment at which it
+// has happened. Then identity.next/ takes the place of identity/, the old private keys are removed,
+// since nothing needs them any more, and the card names the new identity. Whatever of this is missing
+// after a crash is done by the next call of either function.
+//
+// Errors: FailedPrecondition when the store knows of another identity than the folder has; those of
+// keys, files and stores. Thread-safe, also among processes.
+#ifndef BLINDCART_SERVICES_BROKER_BROKER_IDENTITY_H_
+#define BLINDCART_SERVICES_BROKER_BROKER_IDENTITY_H_
+
+#include <cstdint>
+#include <functional>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "crypto/identity.h"
+#include "proto/identity.pb.h"
+#include "protocol/identity_chain.h"
+#include "services/broker/config.h"
+#include "services/storage/store.h"
+
+namespace blindcart::broker {
+
+// Where the store keeps the serialised v1::IdentityHistory; not there before the first rotation.
+inline constexpr char kIdentityHistoryMetaKey[] = "identity_history";
+
+struct BrokerIdentity {
+  crypto::Identity identity;
+  protocol::IdentityLineage lineage;  // Leads to it.
+};
+
+// As the store has it; empty before the first rotation.
+absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store);
+
+// The identity to serve with.
+absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
+                                                  absl::string_view pass_phrase);
+
+// Makes the next identity, under the same pass phrase. A broker that runs goes on with the old one,
+// which it has in memory, until it is started again. `between` is called after each step, for tests:
+// an error ends the rotation there as a crash would.
+absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(
+    const DataPaths& paths, storage::Store& store, absl::string_view pass_phrase, int64_t now_ms,
+    const std::function<absl::Status()>& between = [] { return absl::OkStatus(); });
+
+}  // namespace blindcart::broker
+
+#endif  // BLINDCART_SERVICES_BROKER_BROKER_IDENTITY_H_
