@@ -17,9 +17,7 @@ std::string Signed(const crypto::PublicIdentity& old_identity, const v1::Identit
                                  old_identity.fingerprint(), link.next_identity()});
 }
 
-absl::Status DoesNotFollow(absl::string_view why) {
-  return absl::UnauthenticatedError(why);
-}
+absl::Status DoesNotFollow(absl::string_view why) { return absl::UnauthenticatedError(why); }
 
 }  // namespace
 
@@ -84,8 +82,7 @@ absl::Status IdentityLineage::Append(const v1::IdentityLink& link, int64_t follo
            .ok()) {
     return DoesNotFollow("a link to the next identity is not signed by the one before");
   }
-  absl::StatusOr<crypto::PublicIdentity> next =
-      crypto::PublicIdentity::Parse(link.next_identity());
+  absl::StatusOr<crypto::PublicIdentity> next = crypto::PublicIdentity::Parse(link.next_identity());
   if (!next.ok()) return next.status();
   if (Knows(next->fingerprint())) return DoesNotFollow("a link leads back to an earlier identity");
   identities_.push_back(*std::move(next));

@@ -68,7 +68,8 @@ class IdentityLineage {
   // The identity to check a receipt by. That is the present one, except for an order made (by the
   // clock of whoever asks) before that was followed: then it may be the one before, if it has
   // signed the receipt, and so on. A retired key can therefore not pay for anything new.
-  const crypto::PublicIdentity& SignerOf(const v1::Receipt& receipt, int64_t order_made_at_ms) const;
+  const crypto::PublicIdentity& SignerOf(const v1::Receipt& receipt,
+                                         int64_t order_made_at_ms) const;
 
  private:
   IdentityLineage() = default;

@@ -137,9 +137,10 @@ TEST(IdentityChainTest, ChainsAreBounded) {
   v1::IdentityHistory history;
   history.set_first_identity(Public(0).Serialize());
   for (const v1::IdentityLink& link : long_chain) *history.add_links() = link;
-  EXPECT_EQ(
-      IdentityLineage::FromHistory(history, std::vector<int64_t>(long_chain.size())).status().code(),
-      absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(IdentityLineage::FromHistory(history, std::vector<int64_t>(long_chain.size()))
+                .status()
+                .code(),
+            absl::StatusCode::kInvalidArgument);
   v1::IdentityLink link = Link(0, 1, 1);
   link.set_next_identity(std::string(crypto::kMaxPublicIdentityBytes + 1, 'x'));
   EXPECT_EQ(FollowFirst({link}).status().code(), absl::StatusCode::kInvalidArgument);
@@ -181,8 +182,8 @@ class ReceiptOfLineageTest : public ::testing::Test {
   }
 
   // 0 until 1'000'000, 1 until 2'000'000, then 2.
-  const IdentityLineage lineage_ = *IdentityLineage::FromHistory(
-      FollowFirst(Chain())->ToHistory(), {1'000'000, 2'000'000});
+  const IdentityLineage lineage_ =
+      *IdentityLineage::FromHistory(FollowFirst(Chain())->ToHistory(), {1'000'000, 2'000'000});
 };
 
 TEST_F(ReceiptOfLineageTest, RetiredKeysVouchForTheirTimeOnly) {

@@ -91,8 +91,7 @@ absl::StatusOr<BrokerIdentity> Settle(const DataPaths& paths, storage::Store& st
   const std::string next = paths.identity_dir + ".next";
   const absl::StatusOr<v1::IdentityHistory> history = ReadIdentityHistory(store);
   if (!history.ok()) return history.status();
-  absl::StatusOr<crypto::Identity> identity =
-      crypto::LoadIdentity(paths.identity_dir, pass_phrase);
+  absl::StatusOr<crypto::Identity> identity = crypto::LoadIdentity(paths.identity_dir, pass_phrase);
   if (history->links().empty()) {
     if (!identity.ok()) return identity.status();
     if (Exists(next)) {
@@ -108,8 +107,8 @@ absl::StatusOr<BrokerIdentity> Settle(const DataPaths& paths, storage::Store& st
                                             lineage.status().message()));
   }
   const auto is_current = [&](const absl::StatusOr<crypto::Identity>& candidate) {
-    return candidate.ok() && candidate->public_identity().fingerprint() ==
-                                 lineage->current().fingerprint();
+    return candidate.ok() &&
+           candidate->public_identity().fingerprint() == lineage->current().fingerprint();
   };
   absl::Status status;
   if (!is_current(identity)) {
@@ -175,9 +174,9 @@ absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storag
   return Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
 }
 
-absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(
-    const DataPaths& paths, storage::Store& store, absl::string_view pass_phrase, int64_t now_ms,
-    const std::function<absl::Status()>& between) {
+absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(const DataPaths& paths, storage::Store& store,
+                                                    absl::string_view pass_phrase, int64_t now_ms,
+                                                    const std::function<absl::Status()>& between) {
   const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(ParentOf(paths.identity_dir));
   if (!lock.ok()) return lock.status();
   const absl::StatusOr<BrokerIdentity> old =
@@ -195,10 +194,10 @@ absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(
   if (status.ok()) status = crypto::SaveIdentity(next_dir, *next, pass_phrase);
   if (status.ok()) status = ContinueFrom(between, SyncFolder(ParentOf(next_dir)));
   if (!status.ok()) return status;
-  const absl::StatusOr<protocol::IdentityLineage> lineage = old->lineage.Follow(
-      {protocol::MakeIdentityLink(old->identity, next->public_identity(),
-                                  old->lineage.counter() + 1, now_ms)},
-      now_ms);
+  const absl::StatusOr<protocol::IdentityLineage> lineage =
+      old->lineage.Follow({protocol::MakeIdentityLink(old->identity, next->public_identity(),
+                                                      old->lineage.counter() + 1, now_ms)},
+                          now_ms);
   if (!lineage.ok()) return lineage.status();
   status = ContinueFrom(between, StoreLink(store, old->lineage, *lineage));
   if (!status.ok()) return status;

@@ -56,8 +56,9 @@ class BrokerIdentityTest : public ::testing::Test {
   absl::StatusOr<BrokerIdentity> Load() {
     return LoadBrokerIdentity(DataPaths(folder_), *store_, kPassphrase);
   }
-  absl::StatusOr<BrokerIdentity> Rotate(
-      const std::function<absl::Status()>& between = [] { return absl::OkStatus(); }) {
+  absl::StatusOr<BrokerIdentity> Rotate(const std::function<absl::Status()>& between = [] {
+    return absl::OkStatus();
+  }) {
     return RotateBrokerIdentity(DataPaths(folder_), *store_, kPassphrase, kNowMs, between);
   }
   std::vector<std::string> Folders() {

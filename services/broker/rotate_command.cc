@@ -27,18 +27,18 @@ absl::Status Rotate(const RotateOptions& options) {
   const absl::StatusOr<BrokerIdentity> rotated = RotateBrokerIdentity(
       paths, *broker->store, pass_phrase->view(), protocol::SystemClock().NowUnixMs());
   if (!rotated.ok()) return rotated.status();
-  std::cout << "The broker has a new key, its change number " << rotated->lineage.counter()
-            << ", announced under the old one.\n"
-            << "  fingerprint  "
-            << crypto::HexEncode(rotated->lineage.current().fingerprint()) << "\n"
-            << "  card         " << paths.card << "  (hand out this one from now on)\n"
-            << "The old private key is removed. A broker that runs serves on with it from memory "
-               "until it is\n"
-            << "started again; then its sessions end, and agents and merchants follow by "
-               "themselves.\n"
-            << "Next: broker backup, then start every broker of this store again. Another machine's "
-               "broker needs\n"
-            << "identity/ and broker.card from here first.\n";
+  std::cout
+      << "The broker has a new key, its change number " << rotated->lineage.counter()
+      << ", announced under the old one.\n"
+      << "  fingerprint  " << crypto::HexEncode(rotated->lineage.current().fingerprint()) << "\n"
+      << "  card         " << paths.card << "  (hand out this one from now on)\n"
+      << "The old private key is removed. A broker that runs serves on with it from memory "
+         "until it is\n"
+      << "started again; then its sessions end, and agents and merchants follow by "
+         "themselves.\n"
+      << "Next: broker backup, then start every broker of this store again. Another machine's "
+         "broker needs\n"
+      << "identity/ and broker.card from here first.\n";
   return absl::OkStatus();
 }
 
@@ -49,8 +49,9 @@ void AddRotateCommand(CLI::App& app, Run* run) {
   CLI::App* command = app.add_subcommand(
       "rotate-key", "Change the broker's keys; who trusts the old ones follows by itself");
   AddDataDirFlag(*command, &options->data_dir);
-  command->add_option("--passphrase-file", options->passphrase_file,
-                      "Pass phrase of the keys, old and new [$BLINDCART_PASSPHRASE, else asked for]");
+  command->add_option(
+      "--passphrase-file", options->passphrase_file,
+      "Pass phrase of the keys, old and new [$BLINDCART_PASSPHRASE, else asked for]");
   command->footer(
       "Takes effect when the broker is started again. There is no way back: see\n"
       "docs/operating.md.\n"

@@ -85,12 +85,12 @@ TEST_F(FollowBrokerTest, FollowsFromWhereItIs) {
 TEST_F(FollowBrokerTest, NobodyWithoutTheOldKeyMovesIt) {
   ASSERT_TRUE(pinned_.Follow({Link(0, 1, 1)}).ok());
   const std::vector<std::vector<v1::IdentityLink>> answers = {
-      {Link(9, 2, 2)},                                   // An impostor.
-      {Link(0, 2, 2)},                                   // A thief of the retired key.
-      {Link(0, 1, 1)},                                   // A replay.
-      {Link(1, 2, 3)},                                   // A gap.
-      {Link(1, 2, 2), Link(9, 3, 3)},                    // Half of it true.
-      {Link(1, 0, 2)},                                   // Back.
+      {Link(9, 2, 2)},                                      // An impostor.
+      {Link(0, 2, 2)},                                      // A thief of the retired key.
+      {Link(0, 1, 1)},                                      // A replay.
+      {Link(1, 2, 3)},                                      // A gap.
+      {Link(1, 2, 2), Link(9, 3, 3)},                       // Half of it true.
+      {Link(1, 0, 2)},                                      // Back.
       std::vector<v1::IdentityLink>(1'000, Link(1, 2, 2)),  // Too many.
   };
   for (size_t i = 0; i < answers.size(); ++i) {

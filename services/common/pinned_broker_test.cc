@@ -49,8 +49,8 @@ class PinnedBrokerTest : public ::testing::Test {
   std::unique_ptr<PinnedBroker> Open() {
     const absl::StatusOr<LoadedBrokerCard> card = LoadBrokerCard(path_);
     EXPECT_TRUE(card.ok()) << card.status();
-    absl::StatusOr<std::unique_ptr<PinnedBroker>> pinned = PinnedBroker::Open(
-        *card, path_, clock_, [this](const protocol::IdentityLineage& lineage) {
+    absl::StatusOr<std::unique_ptr<PinnedBroker>> pinned =
+        PinnedBroker::Open(*card, path_, clock_, [this](const protocol::IdentityLineage& lineage) {
           if (keep_status_.ok()) kept_ = lineage.current().fingerprint();
           return keep_status_;
         });

@@ -104,8 +104,7 @@ TEST_F(RotationTest, EverybodyFollowsAndWhatWasBoughtStaysProven) {
   const std::string last_card = market().folder() + "/last.card";
   fs::copy_file(market().broker_card(), last_card);
   Replace(market().broker_card(), first_card_);
-  ASSERT_TRUE(
-      market().AddCustomer({"bob", "orange bicycle 9", "1002", "1357", "50.00"}).ok());
+  ASSERT_TRUE(market().AddCustomer({"bob", "orange bicycle 9", "1002", "1357", "50.00"}).ok());
   Replace(market().broker_card(), last_card);
   ASSERT_TRUE(market().StartAgent("bob").ok());
   ASSERT_TRUE(market().Login("bob").ok());
