@@ -187,21 +187,21 @@ check_networks() {
   passed "shops and agent reach HAProxy alone, and only brokers reach PostgreSQL"
 }
 
-# A figure of HAProxy's.
-figure() {
+# How many connections HAProxy has turned down at the customers' door.
+turned_down() {
   in_container haproxy http-get 8405 /metrics |
-    awk -v name="$1" 'index($0, name "{proxy=\"" "customers" "\"") == 1 { print $2; exit }'
+    sed -n 's/^haproxy_frontend_denied_connections_total{proxy="customers"} //p'
 }
 
 check_limits() {
   local address before after connection connections=()
-  address=$(docker port "$(id_of haproxy)" 7443/tcp | head -1)
-  before=$(figure haproxy_frontend_denied_connections_total)
+  address=$(docker port "$(id_of haproxy)" 7443/tcp | sed -n 1p)
+  before=$(turned_down)
   while ((${#connections[@]} < 80)); do
     exec {connection}<>"/dev/tcp/${address%:*}/${address##*:}"
     connections+=("${connection}")
   done
-  after=$(figure haproxy_frontend_denied_connections_total)
+  after=$(turned_down)
   ((after > before)) || fail "one address may open ${#connections[@]} connections at once"
   # Meanwhile others are served.
   in_container agent blindcart browse quiet-books >/dev/null || fail "others suffer from one address's connections"
