@@ -82,7 +82,7 @@ enrolled() {
   [[ ${state} == "exited 0" ]]
 }
 stocked() { quietly "$1" test -e /var/lib/blindcart/shop/stocked; }
-online() { docker-compose exec -T agent blindcart shops 2>/dev/null | grep --quiet "^$1 *online"; }
+online() { docker-compose exec -T agent blindcart shops 2>/dev/null | grep "^$1 *online" >/dev/null; }
 log_in() { quietly agent blindcart login --username alice --password-file /run/secrets/alice_password; }
 
 build() {
@@ -179,7 +179,7 @@ shop_and_kill() {
   up_in_prometheus 3
 
   local victim
-  victim=$(brokers_with_customers | head -1)
+  victim=$(brokers_with_customers | sed -n 1p)
   [[ -n ${victim} ]] || die "HAProxy knows of no customer"
   step "Killing ${victim}, where alice is, and buying again"
   docker-compose kill -s SIGKILL "${victim}"

@@ -14,7 +14,7 @@ wait_for() {
 }
 # KIND NAME
 enrolled() {
-  broker list "$1" --data-dir "${BROKER}" | grep --quiet --word-regexp -- "$2"
+  broker list "$1" --data-dir "${BROKER}" | grep --word-regexp -- "$2" >/dev/null
 }
 
 add_shop() {

@@ -4,6 +4,7 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -283,6 +284,10 @@ class HaproxyAloneTest : public ::testing::Test {
     return stream->Finish();
   }
 
+  double CustomersConnections() const {
+    return haproxy_->Figure("haproxy_frontend_current_sessions{proxy=\"customers\"}");
+  }
+
   Folder folder_;
   ReservedPort nobody_[4];
   std::string root_pem_;
@@ -330,6 +335,8 @@ int Connect(const std::string& address) {
   to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const timeval patience = {60, 0};
+  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
   return fd;
 }
@@ -341,6 +348,7 @@ TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
   ASSERT_NE(haproxy_, nullptr);
   std::vector<int> connections;
   for (int i = 0; i < 3; ++i) connections.push_back(Connect(haproxy_->customers_address()));
+  WaitUntil("the connections are counted", [&] { return CustomersConnections() == 3; });
   // One door's connections count at the others.
   const int further = Connect(haproxy_->broker_address(0));
   EXPECT_TRUE(IsCutOff(further));
@@ -349,9 +357,7 @@ TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
     EXPECT_TRUE(IsStillOpen(fd));
     close(fd);
   }
-  WaitUntil("the connections are forgotten", [&] {
-    return haproxy_->Figure("haproxy_frontend_current_sessions{proxy=\"customers\"}") == 0;
-  });
+  WaitUntil("the connections are forgotten", [&] { return CustomersConnections() == 0; });
 
   const auto stub = Dial(haproxy_->customers_address());
   int refused = 0;
