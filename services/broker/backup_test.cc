@@ -255,7 +255,7 @@ TEST_F(BackupTest, WrongBooksAreNoBackup) {
                   ->Write([](storage::Transaction& transaction) -> absl::Status {
                     const auto broker =
                         transaction.accounts().FindSystem(storage::AccountKind::kBroker, "EUR");
-                    return transaction.accounts().SetBalance(broker->id, 1);
+                    return transaction.accounts().SetBalances({{broker->id, 1}});
                   })
                   .ok());
   EXPECT_TRUE(absl::IsDataLoss(Back().status()));
