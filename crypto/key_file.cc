@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "crypto/ed25519.h"
 #include "crypto/encoding.h"
+#include "crypto/file_descriptor.h"
 #include "crypto/internal/library.h"
 #include "crypto/internal/openssl_ptr.h"
 #include "crypto/random.h"
@@ -50,20 +51,6 @@ struct EncryptedKeyDeleter {
   void operator()(X509_SIG* key) const { X509_SIG_free(key); }
 };
 using EncryptedKeyPtr = std::unique_ptr<X509_SIG, EncryptedKeyDeleter>;
-
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
 
 absl::Status CheckPassPhrase(absl::string_view pass_phrase) {
   if (pass_phrase.empty() || pass_phrase.size() > kMaxPassPhraseBytes) {

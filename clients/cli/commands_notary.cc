@@ -14,6 +14,7 @@
 #include "clients/cli/format.h"
 #include "clients/cli/progress.h"
 #include "crypto/encoding.h"
+#include "crypto/file_descriptor.h"
 #include "crypto/hash.h"
 #include "crypto/time_stamp.h"
 #include "proto/agent_notary.grpc.pb.h"
@@ -46,20 +47,6 @@ struct StampArguments {
   std::string order;
 };
 
-class FileDescriptor {
- public:
-  explicit FileDescriptor(int fd) : fd_(fd) {}
-  FileDescriptor(const FileDescriptor&) = delete;
-  FileDescriptor& operator=(const FileDescriptor&) = delete;
-  ~FileDescriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 absl::Status CannotRead(const std::string& path, int error) {
   return absl::NotFoundError(absl::StrCat(path, " cannot be read: ", std::strerror(error),
                                           ". Check the name and its permissions"));
@@ -68,7 +55,7 @@ absl::Status CannotRead(const std::string& path, int error) {
 // The file's SHA-256, read once in pieces, with a bar on standard error.
 absl::StatusOr<std::string> HashFile(Context& context, const std::string& path) {
   // A pipe that nobody writes to would hold up open(2) before it is known to be no file.
-  const FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const crypto::FileDescriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (file.get() < 0) return CannotRead(path, errno);
   struct stat before;
   if (fstat(file.get(), &before) != 0) return CannotRead(path, errno);

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "absl/types/optional.h"
 #include "crypto/certificate.h"
 #include "crypto/key_file.h"
 #include "protocol/clock.h"
@@ -82,8 +83,7 @@ absl::StatusOr<storage::StoredRevocationList> CurrentList(const OpenedBroker& br
   const int64_t now_ms = protocol::SystemClock().NowUnixMs();
   const int64_t lifetime_ms = broker.config.limits().revocation_list_lifetime_ms();
   const DataPaths paths(broker.config.data_dir());
-  absl::StatusOr<storage::StoredRevocationList> list = absl::UnknownError("not read");
-  bool due = true;
+  absl::optional<storage::StoredRevocationList> current;
   absl::Status status;
   // A broker of before there were authorities has none yet.
   const absl::StatusOr<std::string> pem = ReadFile(paths.authority_certificate);
@@ -91,16 +91,15 @@ absl::StatusOr<storage::StoredRevocationList> CurrentList(const OpenedBroker& br
       pem.ok() ? crypto::Certificate::ParsePem(*pem) : pem.status();
   if (certificate.ok()) {
     status = broker.store->Read([&](storage::Transaction& transaction) -> absl::Status {
-      const absl::StatusOr<bool> is_due =
-          IsRevocationListDue(transaction, *certificate, now_ms, lifetime_ms);
-      if (!is_due.ok()) return is_due.status();
-      due = *is_due;
-      if (!due) list = transaction.certificates().GetRevocationList();
+      absl::StatusOr<absl::optional<storage::StoredRevocationList>> found =
+          FindCurrentRevocationList(transaction, *certificate, now_ms, lifetime_ms);
+      if (!found.ok()) return found.status();
+      current = *std::move(found);
       return absl::OkStatus();
     });
     if (!status.ok()) return status;
   }
-  if (!due) return list;
+  if (current.has_value()) return *std::move(current);
   const absl::StatusOr<crypto::SecretBytes> pass_phrase =
       ReadSecret({"pass phrase of the broker's keys", passphrase_file, "--passphrase-file",
                   kPassphraseEnvironment, /*confirm=*/false});
@@ -111,6 +110,7 @@ absl::StatusOr<storage::StoredRevocationList> CurrentList(const OpenedBroker& br
   const absl::StatusOr<crypto::CertificateAuthority> authority = LoadAuthority(
       paths, identity->public_identity(), pass_phrase->view(), absl::Now(), crypto::SystemRandom());
   if (!authority.ok()) return authority.status();
+  absl::StatusOr<storage::StoredRevocationList> list = absl::UnknownError("not made");
   status = broker.store->Write([&](storage::Transaction& transaction) {
     list = MakeRevocationList(transaction, *authority, now_ms, lifetime_ms);
     return list.status();

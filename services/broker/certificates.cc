@@ -6,6 +6,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/time/time.h"
+#include "absl/types/optional.h"
 #include "crypto/certification_request.h"
 #include "crypto/identity.h"
 #include "protocol/login_handshake.h"
@@ -242,21 +243,18 @@ absl::Status Certificates::FetchRevocationList(Answer answer) {
   }
   list.set_authority_certificate(authority_->certificate().der());
   // The operator may have revoked somebody a moment ago: whoever asks now learns of it now.
-  bool due = false;
+  absl::optional<storage::StoredRevocationList> found;
   const absl::Status read = store_.Read([&](storage::Transaction& transaction) -> absl::Status {
-    const absl::StatusOr<bool> is_due =
-        IsRevocationListDue(transaction, authority_->certificate(), clock_.NowUnixMs(),
-                            options_.revocation_list_lifetime_ms);
-    if (!is_due.ok()) return is_due.status();
-    due = *is_due;
-    if (due) return absl::OkStatus();
-    absl::StatusOr<storage::StoredRevocationList> stored =
-        transaction.certificates().GetRevocationList();
-    if (stored.ok()) list.set_revocation_list(std::move(stored->der));
-    return stored.status();
+    absl::StatusOr<absl::optional<storage::StoredRevocationList>> current =
+        FindCurrentRevocationList(transaction, authority_->certificate(), clock_.NowUnixMs(),
+                                  options_.revocation_list_lifetime_ms);
+    if (!current.ok()) return current.status();
+    found = *std::move(current);
+    return absl::OkStatus();
   });
   if (!read.ok()) return read;
-  if (!due) {
+  if (found.has_value()) {
+    list.set_revocation_list(std::move(found->der));
     answer(std::move(result));
     return absl::OkStatus();
   }
@@ -278,9 +276,10 @@ absl::Status Certificates::FetchRevocationList(Answer answer) {
 
 absl::Status Certificates::MakeListIfDue(storage::Transaction& transaction) {
   const int64_t now_ms = clock_.NowUnixMs();
-  const absl::StatusOr<bool> due = IsRevocationListDue(
-      transaction, authority_->certificate(), now_ms, options_.revocation_list_lifetime_ms);
-  if (!due.ok() || !*due) return due.status();
+  const absl::StatusOr<absl::optional<storage::StoredRevocationList>> current =
+      FindCurrentRevocationList(transaction, authority_->certificate(), now_ms,
+                                options_.revocation_list_lifetime_ms);
+  if (!current.ok() || current->has_value()) return current.status();
   return MakeRevocationList(transaction, *authority_, now_ms, options_.revocation_list_lifetime_ms)
       .status();
 }

@@ -34,21 +34,23 @@ absl::StatusOr<int> RevokeAll(storage::Transaction& transaction, int64_t custome
   return revoked;
 }
 
-absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
-                                         const crypto::Certificate& authority, int64_t now_ms,
-                                         int64_t lifetime_ms) {
-  const absl::StatusOr<storage::StoredRevocationList> list =
+absl::StatusOr<absl::optional<storage::StoredRevocationList>> FindCurrentRevocationList(
+    storage::Transaction& transaction, const crypto::Certificate& authority, int64_t now_ms,
+    int64_t lifetime_ms) {
+  using Found = absl::optional<storage::StoredRevocationList>;
+  absl::StatusOr<storage::StoredRevocationList> list =
       transaction.certificates().GetRevocationList();
-  if (absl::IsNotFound(list.status())) return true;
+  if (absl::IsNotFound(list.status())) return Found();
   if (!list.ok()) return list.status();
   const absl::StatusOr<int64_t> last = transaction.certificates().LastRevocationId();
   if (!last.ok()) return last.status();
   if (*last > list->last_revocation_id || list->next_update_ms - now_ms < lifetime_ms / 2) {
-    return true;
+    return Found();
   }
   // The operator may have begun a new authority.
   const absl::StatusOr<crypto::RevocationList> parsed = crypto::RevocationList::Parse(list->der);
-  return !parsed.ok() || !parsed->IsSignedBy(authority);
+  if (!parsed.ok() || !parsed->IsSignedBy(authority)) return Found();
+  return Found(*std::move(list));
 }
 
 absl::StatusOr<bool> IsRevocationListNearlyFull(storage::Transaction& transaction) {

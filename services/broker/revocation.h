@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/optional.h"
 #include "crypto/certificate.h"
 #include "crypto/certificate_authority.h"
 #include "services/storage/store.h"
@@ -23,11 +24,11 @@ namespace blindcart::broker {
 absl::StatusOr<int> RevokeAll(storage::Transaction& transaction, int64_t customer_id,
                               int64_t now_ms);
 
-// Whether there is no revocation list, or one of another authority, or one that lacks a revocation or
-// has less than half of its lifetime left.
-absl::StatusOr<bool> IsRevocationListDue(storage::Transaction& transaction,
-                                         const crypto::Certificate& authority, int64_t now_ms,
-                                         int64_t lifetime_ms);
+// The stored revocation list, or nothing when a new one is due: there is none, or it is another
+// authority's, lacks a revocation or has less than half of its lifetime left.
+absl::StatusOr<absl::optional<storage::StoredRevocationList>> FindCurrentRevocationList(
+    storage::Transaction& transaction, const crypto::Certificate& authority, int64_t now_ms,
+    int64_t lifetime_ms);
 
 // Whether the list, with what was revoked since, leaves little room.
 absl::StatusOr<bool> IsRevocationListNearlyFull(storage::Transaction& transaction);

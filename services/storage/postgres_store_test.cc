@@ -122,41 +122,13 @@ class PostgresStoreTest : public ::testing::Test {
     return value;
   }
 
-  void AddPaidOrder() {
-    ASSERT_TRUE(store_
-                    ->Write([&](Transaction& t) -> absl::Status {
-                      const Order order = SampleOrder(10, world_.merchant, world_.customer);
-                      absl::Status status = t.orders().Insert(order);
-                      if (!status.ok()) return status;
-                      Transfer transfer;
-                      transfer.transfer_id = SampleBytes(20, kTransferIdBytes);
-                      transfer.kind = TransferKind::kPayment;
-                      transfer.order_id = order.order_id;
-                      Entry from, to;
-                      from.account_id = world_.external_account;
-                      from.amount_minor = -1025;
-                      to.account_id = world_.merchant_account;
-                      to.amount_minor = 1025;
-                      status = t.transfers().Insert(transfer, {from, to});
-                      if (!status.ok()) return status;
-                      status = t.orders().MarkPaid(order.order_id, transfer.transfer_id, "r", 1);
-                      if (!status.ok()) return status;
-                      RequestAnswer answer;
-                      answer.customer_id = world_.customer;
-                      answer.request_id = SampleBytes(1, kRequestIdBytes);
-                      answer.request_digest = SampleBytes(2, kRequestDigestBytes);
-                      return t.requests().Insert(answer);
-                    })
-                    .ok());
-  }
-
   std::string url_;
   std::unique_ptr<Store> store_;
   testing::SampleWorld world_;
 };
 
 TEST_F(PostgresStoreTest, ABrokersUserCannotRewriteHistory) {
-  AddPaidOrder();
+  testing::AddPaidOrder(*store_, world_);
   for (const char* sql : {
            "UPDATE transfers SET created_at_ms = 1",
            "DELETE FROM transfers",
@@ -237,7 +209,7 @@ TEST_F(PostgresStoreTest, AnErrorThatTheBodySwallowsStillEndsTheTransaction) {
 }
 
 TEST_F(PostgresStoreTest, BrokenReferencesAreFound) {
-  AddPaidOrder();
+  testing::AddPaidOrder(*store_, world_);
   ASSERT_TRUE(
       PostgresServer::Execute(url_,
                               "ALTER TABLE entries DROP CONSTRAINT entries_transfer_id_fkey;"

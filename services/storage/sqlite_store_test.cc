@@ -86,35 +86,6 @@ class SqliteStoreTest : public ::testing::Test {
     return value.ok() ? value : status;
   }
 
-  // An order that has been paid.
-  void AddPaidOrder() {
-    ASSERT_TRUE(store_
-                    ->Write([&](Transaction& t) -> absl::Status {
-                      const Order order = SampleOrder(10, world_.merchant, world_.customer);
-                      absl::Status status = t.orders().Insert(order);
-                      if (!status.ok()) return status;
-                      Transfer transfer;
-                      transfer.transfer_id = SampleBytes(20, kTransferIdBytes);
-                      transfer.kind = TransferKind::kPayment;
-                      transfer.order_id = order.order_id;
-                      Entry from, to;
-                      from.account_id = world_.external_account;
-                      from.amount_minor = -1025;
-                      to.account_id = world_.merchant_account;
-                      to.amount_minor = 1025;
-                      status = t.transfers().Insert(transfer, {from, to});
-                      if (!status.ok()) return status;
-                      status = t.orders().MarkPaid(order.order_id, transfer.transfer_id, "r", 1);
-                      if (!status.ok()) return status;
-                      RequestAnswer answer;
-                      answer.customer_id = world_.customer;
-                      answer.request_id = SampleBytes(1, kRequestIdBytes);
-                      answer.request_digest = SampleBytes(2, kRequestDigestBytes);
-                      return t.requests().Insert(answer);
-                    })
-                    .ok());
-  }
-
   std::string path_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<SqliteDatabase> raw_;
@@ -136,7 +107,7 @@ TEST_F(SqliteStoreTest, ANewerDatabaseIsRefused) {
 
 // The rules hold against whoever writes SQL, not only against this program.
 TEST_F(SqliteStoreTest, HistoryCannotBeRewrittenInSql) {
-  AddPaidOrder();
+  testing::AddPaidOrder(*store_, world_);
   for (const char* sql : {
            "UPDATE transfers SET created_at_ms = 1",
            "DELETE FROM transfers",
@@ -168,7 +139,7 @@ TEST_F(SqliteStoreTest, HistoryCannotBeRewrittenInSql) {
 }
 
 TEST_F(SqliteStoreTest, EveryFindingOfTheFileIsNamed) {
-  AddPaidOrder();
+  testing::AddPaidOrder(*store_, world_);
   ASSERT_TRUE(raw_->Execute("PRAGMA foreign_keys = OFF; PRAGMA ignore_check_constraints = ON;"
                             "INSERT INTO entries VALUES (99, zeroblob(16), 1, 5);"
                             "INSERT INTO meta VALUES ('', x'')")

@@ -89,4 +89,31 @@ SampleWorld AddSampleWorld(Store& store) {
   return world;
 }
 
+void AddPaidOrder(Store& store, const SampleWorld& world) {
+  const absl::Status added = store.Write([&](Transaction& t) -> absl::Status {
+    const Order order = SampleOrder(10, world.merchant, world.customer);
+    absl::Status status = t.orders().Insert(order);
+    if (!status.ok()) return status;
+    Transfer transfer;
+    transfer.transfer_id = SampleBytes(20, kTransferIdBytes);
+    transfer.kind = TransferKind::kPayment;
+    transfer.order_id = order.order_id;
+    Entry from, to;
+    from.account_id = world.external_account;
+    from.amount_minor = -1025;
+    to.account_id = world.merchant_account;
+    to.amount_minor = 1025;
+    status = t.transfers().Insert(transfer, {from, to});
+    if (!status.ok()) return status;
+    status = t.orders().MarkPaid(order.order_id, transfer.transfer_id, "r", 1);
+    if (!status.ok()) return status;
+    RequestAnswer answer;
+    answer.customer_id = world.customer;
+    answer.request_id = SampleBytes(1, kRequestIdBytes);
+    answer.request_digest = SampleBytes(2, kRequestDigestBytes);
+    return t.requests().Insert(answer);
+  });
+  ASSERT_TRUE(added.ok()) << added;
+}
+
 }  // namespace blindcart::storage::testing

@@ -32,6 +32,9 @@ struct SampleWorld {
 
 SampleWorld AddSampleWorld(Store& store);
 
+// An order that has been paid, and the stored answer of its request.
+void AddPaidOrder(Store& store, const SampleWorld& world);
+
 }  // namespace blindcart::storage::testing
 
 #endif  // SERVICES_STORAGE_TESTING_SAMPLE_ROWS_H_
