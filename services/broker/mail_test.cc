@@ -14,6 +14,7 @@
 #include "protocol/mail_session.h"
 #include "protocol/x3dh.h"
 #include "services/broker/testing/broker_fixture.h"
+#include "services/broker/testing/sealed_letter.h"
 
 namespace blindcart::broker {
 namespace {
@@ -70,25 +71,9 @@ class MailTest : public BrokerFixture {
     call.mutable_send()->set_sealed(sealed);
     return call;
   }
-  // As an agent seals it, as far as the broker can see.
-  static v1::MailEnvelope Envelope(const std::string& text) {
-    v1::MailEnvelope envelope;
-    envelope.set_version(1);
-    envelope.set_session_id(Id("session"));
-    envelope.set_ratchet_key(Id("ratchet", 32));
-    envelope.set_ciphertext(text + std::string(17, '.'));
-    return envelope;
-  }
-  static std::string Sealed(const std::string& text) { return Envelope(text).SerializeAsString(); }
-  static std::string TextOf(const v1::MailItem& item) {
-    const auto envelope = protocol::ParseEnvelope(item.sealed());
-    EXPECT_TRUE(envelope.ok());
-    if (!envelope.ok()) return "";
-    return envelope->ciphertext().substr(0, envelope->ciphertext().size() - 17);
-  }
   // That begins a session under this identity.
   static std::string Initial(const crypto::Identity& identity) {
-    v1::MailEnvelope envelope = Envelope("first");
+    v1::MailEnvelope envelope = EnvelopeAround("first");
     v1::X3dhInitial& initial = *envelope.mutable_initial();
     initial.set_identity(identity.public_identity().Serialize());
     initial.set_identity_key(Id("ik", 32));
@@ -99,7 +84,7 @@ class MailTest : public BrokerFixture {
   }
   static v1::SendMailOutcome Send(TestCustomer& customer, const std::string& to,
                                   const std::string& id, const std::string& text) {
-    const auto result = Ask(customer, Letter(to, id, Sealed(text)));
+    const auto result = Ask(customer, Letter(to, id, SealedLetter(text)));
     return result.has_value() ? result->send().outcome() : v1::SEND_MAIL_OUTCOME_UNSPECIFIED;
   }
   static v1::FetchMailResult Fetch(TestCustomer& customer, uint64_t after = 0) {
@@ -112,7 +97,7 @@ class MailTest : public BrokerFixture {
   static std::vector<std::string> Waiting(TestCustomer& customer) {
     std::vector<std::string> texts;
     const v1::FetchMailResult page = Fetch(customer);
-    for (const v1::MailItem& item : page.items()) texts.push_back(TextOf(item));
+    for (const v1::MailItem& item : page.items()) texts.push_back(TextOfLetter(item.sealed()));
     return texts;
   }
   static void Acknowledge(TestCustomer& customer, const std::vector<uint64_t>& numbers) {
@@ -258,7 +243,7 @@ TEST_F(MailTest, MailWaitsAcrossARestartUntilItIsAcknowledged) {
   EXPECT_EQ(page.items(0).sender(), kAlice);
   EXPECT_EQ(page.items(0).message_id(), Id("1"));
   EXPECT_EQ(page.items(0).stored_at_ms(), clock_.NowUnixMs());
-  EXPECT_EQ(page.items(0).sealed(), Sealed("one"));
+  EXPECT_EQ(page.items(0).sealed(), SealedLetter("one"));
   EXPECT_THAT(Waiting(*bob), ElementsAre("one", "two"));
   EXPECT_EQ(Fetch(*bob, 1).items_size(), 1);
   Acknowledge(*bob, {1});
@@ -293,7 +278,7 @@ TEST_F(MailTest, NewMailIsPushedToEachLinkOfItsRecipientAndOnce) {
     for (const char* expected : {"one", "two"}) {
       const auto push = bob->Push();
       ASSERT_TRUE(push.has_value());
-      EXPECT_EQ(TextOf(push->mail().push()), expected);
+      EXPECT_EQ(TextOfLetter(push->mail().push().sealed()), expected);
       EXPECT_EQ(push->mail().push().sender(), kAlice);
     }
   }
@@ -339,7 +324,7 @@ TEST_F(MailTest, WhoHasSentADaysAllowanceHasToWait) {
 
 TEST_F(MailTest, AMailboxHoldsSoManyBytes) {
   const std::string large(protocol::kMaxMessagePlaintextBytes - 1, 'x');
-  Limit(1'000, 3 * static_cast<int64_t>(Sealed(large).size()), 60'000);
+  Limit(1'000, 3 * static_cast<int64_t>(SealedLetter(large).size()), 60'000);
   auto alice = LoggedIn(kAlice);
   auto bob = LoggedIn(kBob);
   for (int i = 0; i < 3; ++i) {
@@ -389,9 +374,9 @@ TEST_F(MailTest, CallsThatNoAgentMakesAreRefused) {
   EXPECT_TRUE(Refuses(v1::MailCall()));
   EXPECT_TRUE(Refuses(Letter(kBob, "1", "")));
   EXPECT_TRUE(Refuses(Letter(kBob, "1", std::string(protocol::kMaxSealedBytes + 1, 'x'))));
-  EXPECT_TRUE(Refuses(Letter("", "1", Sealed("x"))));
-  EXPECT_TRUE(Refuses(Letter("NOT A NAME", "1", Sealed("x"))));
-  v1::MailCall call = Letter(kBob, "1", Sealed("x"));
+  EXPECT_TRUE(Refuses(Letter("", "1", SealedLetter("x"))));
+  EXPECT_TRUE(Refuses(Letter("NOT A NAME", "1", SealedLetter("x"))));
+  v1::MailCall call = Letter(kBob, "1", SealedLetter("x"));
   call.mutable_send()->mutable_message_id()->pop_back();
   EXPECT_TRUE(Refuses(call));
   call.mutable_fetch_keys()->set_username("../bob");
@@ -409,7 +394,7 @@ TEST_F(MailTest, CallsThatNoAgentMakesAreRefused) {
 
 TEST_F(MailTest, WhatIsNoEnvelopeOrBeginsASessionInAnothersNameIsRefused) {
   EXPECT_TRUE(Refuses(Letter(kBob, "1", "x")));
-  EXPECT_TRUE(Refuses(Letter(kBob, "1", Sealed("x") + "more")));
+  EXPECT_TRUE(Refuses(Letter(kBob, "1", SealedLetter("x") + "more")));
   EXPECT_TRUE(Refuses(Letter(kBob, "1", Initial(bob_)))) << "the recipient's own identity";
   EXPECT_TRUE(Refuses(Letter(kBob, "1", Initial(crypto::TestIdentity(5)))));
   auto alice = LoggedIn(kAlice);
