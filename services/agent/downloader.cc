@@ -16,6 +16,10 @@ namespace {
 // A broker that dies breaks goods and link at almost the same moment.
 constexpr int64_t kLinkBreaksWithinMs = 500;
 
+// The broker tells the shop that the delivery ended well when this end has ended well, too: a stream
+// that is cancelled behind its last frame looks to the shop like a delivery that broke off.
+constexpr int64_t kStreamEndsWithinMs = 5'000;
+
 std::string PartName(const PurchaseRecord& purchase) {
   return absl::StrCat(".", crypto::HexEncode(purchase.order_id), ".part");
 }
@@ -238,7 +242,11 @@ absl::Status Downloader::Receive(GoodsStream& stream, protocol::DeliveryReceiver
           "a piece of the delivery failed its check: it was altered on its way. It was not "
           "accepted; download again to go on from there");
     }
-    if (receiver.finished()) return absl::OkStatus();
+    if (receiver.finished()) {
+      // All is here, whatever becomes of the stream.
+      stream.Next(&frame, kStreamEndsWithinMs).IgnoreError();
+      return absl::OkStatus();
+    }
     const absl::Status written = part.Append(*content);
     if (!written.ok()) return written;
     progress.received_bytes += content->size();

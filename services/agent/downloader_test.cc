@@ -72,6 +72,11 @@ TEST_F(DownloaderTest, DeliversContentOfEverySize) {
   }
 }
 
+TEST_F(DownloaderTest, TheStreamIsReadToItsEndSoThatTheShopLearnsOfIt) {
+  ASSERT_TRUE(Download(world_.Bought("Book", Content(700'000))).ok());
+  EXPECT_EQ(world_.broker.deliveries_ended, 1);
+}
+
 TEST_F(DownloaderTest, UnpaidOrdersAreNotAskedFor) {
   const PurchaseRecord order = world_.Ordered();
   EXPECT_TRUE(absl::IsFailedPrecondition(Download(order).status()));

@@ -123,12 +123,17 @@ class FakeBroker::Goods : public GoodsStream {
 
   absl::StatusOr<bool> Next(v1::Frame* frame, int64_t timeout_ms) override {
     std::unique_lock<std::mutex> lock(broker_.goods_mutex_);
-    std::deque<v1::Frame>& waiting = broker_.goods_[delivery_id_];
-    broker_.goods_changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms),
-                                    [&] { return cancelled_ || !waiting.empty(); });
-    if (cancelled_ || waiting.empty()) return absl::UnavailableError("broken");
-    *frame = std::move(waiting.front());
-    waiting.pop_front();
+    Delivery& delivery = broker_.goods_[delivery_id_];
+    broker_.goods_changed_.wait_for(lock, std::chrono::milliseconds(timeout_ms), [&] {
+      return cancelled_ || !delivery.waiting.empty() || delivery.complete;
+    });
+    if (!cancelled_ && delivery.waiting.empty() && delivery.complete) {
+      ++broker_.deliveries_ended;
+      return false;
+    }
+    if (cancelled_ || delivery.waiting.empty()) return absl::UnavailableError("broken");
+    *frame = std::move(delivery.waiting.front());
+    delivery.waiting.pop_front();
     if (broker_.alter_goods && !broker_.alter_goods(index_++, frame)) {
       return absl::UnavailableError("broken");
     }
@@ -179,11 +184,12 @@ void FakeBroker::AddShop(FakeShop& shop) {
         state.set_status(v1::ORDER_STATUS_CREATED);
         return true;
       },
-      [this](const std::string& delivery_id, v1::Frame frame) {
+      [this](const std::string& delivery_id, v1::Frame frame, bool last) {
         std::lock_guard<std::mutex> lock(goods_mutex_);
         const auto found = goods_.find(delivery_id);
         ASSERT_NE(found, goods_.end()) << "a delivery that nobody opened";
-        found->second.push_back(std::move(frame));
+        found->second.waiting.push_back(std::move(frame));
+        found->second.complete = last;
         goods_changed_.notify_all();
       });
 }

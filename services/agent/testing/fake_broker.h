@@ -74,6 +74,7 @@ class FakeBroker {
 
   // What came to pass.
   std::atomic<int> logins{0};
+  std::atomic<int> deliveries_ended{0};  // Cleanly.
   int charges = 0;
   std::vector<v1::PayCall> pay_calls;
   std::map<std::string, Order> orders;
@@ -86,6 +87,10 @@ class FakeBroker {
   class Connection;
   friend class Connection;
   class Goods;
+  struct Delivery {
+    std::deque<v1::Frame> waiting;
+    bool complete = false;  // No frame follows.
+  };
 
   // Null when there is no answer.
   absl::optional<v1::BrokerToCustomer> Handle(Connection& connection,
@@ -111,7 +116,7 @@ class FakeBroker {
 
   std::mutex goods_mutex_;
   std::condition_variable goods_changed_;
-  std::map<std::string, std::deque<v1::Frame>> goods_;
+  std::map<std::string, Delivery> goods_;
 
   std::mutex pairs_mutex_;
   std::vector<std::unique_ptr<blindcart::testing::MemoryLinkPair>> pairs_;

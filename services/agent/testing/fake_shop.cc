@@ -211,11 +211,11 @@ void FakeShop::Delivery(Session& session, const v1::DeliveryRequest& request,
           size == 0 ? absl::string_view()
                     : absl::string_view(content).substr(sender->NextContentOffset(), size);
       ASSERT_TRUE(sender->SealPiece(piece, &frame).ok());
-      deliver_(id, std::move(frame));
+      deliver_(id, std::move(frame), /*last=*/false);
     }
     v1::Frame last;
     ASSERT_TRUE(sender->SealFinal(&last).ok());
-    deliver_(id, std::move(last));
+    deliver_(id, std::move(last), /*last=*/true);
   };
 }
 

@@ -27,7 +27,8 @@ class FakeShop {
   // Charge and total of an order that the broker took, or nothing when it did not.
   using Offer = std::function<bool(const v1::OrderTerms& terms, int64_t* charge_minor)>;
   // Where the frames of a delivery go.
-  using Deliver = std::function<void(const std::string& delivery_id, v1::Frame frame)>;
+  // `last`: no frame follows.
+  using Deliver = std::function<void(const std::string& delivery_id, v1::Frame frame, bool last)>;
   void Connect(Offer offer, Deliver deliver) {
     offer_ = std::move(offer);
     deliver_ = std::move(deliver);
