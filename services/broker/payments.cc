@@ -97,6 +97,20 @@ absl::StatusOr<absl::optional<v1::PayResult>> FindAnswer(storage::Transaction& t
   return absl::optional<v1::PayResult>(std::move(result));
 }
 
+ledger::Payment PaymentOf(const storage::Order& order, int64_t customer_account_id,
+                          int64_t merchant_account_id, int64_t broker_account_id, int64_t now_ms) {
+  ledger::Payment payment;
+  payment.transfer_id = TransferIdOf(order);
+  payment.order_id = order.order_id;
+  payment.customer_account_id = customer_account_id;
+  payment.merchant_account_id = merchant_account_id;
+  payment.broker_account_id = broker_account_id;
+  payment.price_minor = order.price_minor;
+  payment.charge_minor = order.charge_minor;
+  payment.created_at_ms = now_ms;
+  return payment;
+}
+
 }  // namespace
 
 struct Payments::Request {
@@ -114,6 +128,7 @@ struct Payments::Request {
   std::string pin_record;
   absl::optional<storage::Order> order;
   std::string merchant_fingerprint;
+  absl::optional<ledger::Payment> expected_payment;  // Tells Decide what it is going to read.
 
   // From Verify.
   bool pin_matches = false;
@@ -186,6 +201,7 @@ absl::Status Payments::Pay(int64_t customer_id, v1::PayCall call,
 
 absl::Status Payments::Look(Request& request) {
   return store_.Read([&](storage::Transaction& transaction) {
+    transaction.ReadAhead([&](storage::Transaction& ahead) { ReadForLook(ahead, request); });
     bool id_used = false;
     absl::StatusOr<absl::optional<v1::PayResult>> known =
         FindAnswer(transaction, request.customer_id, request.request_id, request.digest, &id_used);
@@ -205,9 +221,32 @@ absl::Status Payments::Look(Request& request) {
         transaction.merchants().Get(order->merchant_id);
     if (!merchant.ok()) return merchant.status();
     request.merchant_fingerprint = merchant->fingerprint;
+    const absl::StatusOr<storage::Account> broker =
+        transaction.accounts().FindSystem(storage::AccountKind::kBroker, order->currency);
+    if (account->has_value() && broker.ok()) {
+      request.expected_payment =
+          PaymentOf(*order, (*account)->id, merchant->account_id, broker->id, /*now_ms=*/0);
+    }
     request.order = *std::move(order);
     return absl::OkStatus();
   });
+}
+
+void Payments::ReadForLook(storage::Transaction& transaction, const Request& request) {
+  transaction.requests().Get(request.customer_id, request.request_id).IgnoreError();
+  transaction.customers().Get(request.customer_id).IgnoreError();
+  transaction.accounts().FindByNumber(request.account_number).IgnoreError();
+  transaction.orders().Get(request.order_id).IgnoreError();
+}
+
+void Payments::ReadForDecide(storage::Transaction& transaction, const Request& request) {
+  ReadForLook(transaction, request);
+  if (!request.expected_payment.has_value()) return;
+  transaction.merchants().Get(request.order->merchant_id).IgnoreError();
+  transaction.accounts()
+      .FindSystem(storage::AccountKind::kBroker, request.order->currency)
+      .IgnoreError();
+  ledger::ReadForPay(transaction, *request.expected_payment);
 }
 
 void Payments::Verify(const std::shared_ptr<Request>& request) {
@@ -254,6 +293,9 @@ void Payments::Commit(const std::shared_ptr<Request>& request) {
 
 absl::Status Payments::Decide(storage::Transaction& transaction, const Request& request,
                               Outcome& outcome) const {
+  transaction.ReadAhead([&](storage::Transaction& ahead) { ReadForDecide(ahead, request); });
+  // Each write below follows from what is read here.
+  transaction.DeferWrites();
   bool id_used = false;
   absl::StatusOr<absl::optional<v1::PayResult>> known =
       FindAnswer(transaction, request.customer_id, request.request_id, request.digest, &id_used);
@@ -351,15 +393,8 @@ absl::Status Payments::Charge(storage::Transaction& transaction, const Request& 
   const absl::StatusOr<storage::Account> broker =
       transaction.accounts().FindSystem(storage::AccountKind::kBroker, order.currency);
   if (!broker.ok()) return broker.status();
-  ledger::Payment payment;
-  payment.transfer_id = TransferIdOf(order);
-  payment.order_id = order.order_id;
-  payment.customer_account_id = account.id;
-  payment.merchant_account_id = merchant->account_id;
-  payment.broker_account_id = broker->id;
-  payment.price_minor = order.price_minor;
-  payment.charge_minor = order.charge_minor;
-  payment.created_at_ms = request.now_ms;
+  const ledger::Payment payment =
+      PaymentOf(order, account.id, merchant->account_id, broker->id, request.now_ms);
   const absl::Status paid = ledger::Pay(transaction, payment);
   if (!paid.ok()) return paid;
   const absl::Status marked = transaction.orders().MarkPaid(

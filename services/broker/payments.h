@@ -69,6 +69,9 @@ class Payments {
 
   // The steps, in this order.
   absl::Status Look(Request& request);
+  // What Look and Decide read, as far as it is known beforehand.
+  static void ReadForLook(storage::Transaction& transaction, const Request& request);
+  static void ReadForDecide(storage::Transaction& transaction, const Request& request);
   void Verify(const std::shared_ptr<Request>& request);
   void Commit(const std::shared_ptr<Request>& request);
   absl::Status Decide(storage::Transaction& transaction, const Request& request,

@@ -75,12 +75,22 @@ absl::Status CompareWithKnown(Transaction& transaction, const Transfer& known,
   return absl::OkStatus();
 }
 
-absl::Status Post(Transaction& transaction, const Transfer& transfer,
-                  std::vector<Movement> movements) {
-  // One order for all transfers: a store with several writers locks the accounts in it, so they
-  // cannot wait for each other in a circle.
+// One order for all transfers: a store with several writers locks the accounts in it, so they cannot
+// wait for each other in a circle.
+void SortByAccount(std::vector<Movement>& movements) {
   std::sort(movements.begin(), movements.end(),
             [](const Movement& a, const Movement& b) { return a.account_id < b.account_id; });
+}
+
+std::vector<int64_t> AccountsOf(const std::vector<Movement>& movements) {
+  std::vector<int64_t> ids;
+  for (const Movement& movement : movements) ids.push_back(movement.account_id);
+  return ids;
+}
+
+absl::Status Post(Transaction& transaction, const Transfer& transfer,
+                  std::vector<Movement> movements) {
+  SortByAccount(movements);
   absl::Status form = CheckForm(transfer, movements);
   if (!form.ok()) return form;
 
@@ -95,9 +105,7 @@ absl::Status Post(Transaction& transaction, const Transfer& transfer,
     if (!absl::IsNotFound(earlier.status())) return earlier.status();
   }
 
-  std::vector<int64_t> ids;
-  for (const Movement& movement : movements) ids.push_back(movement.account_id);
-  absl::StatusOr<std::vector<Account>> found = transaction.accounts().GetAll(ids);
+  absl::StatusOr<std::vector<Account>> found = transaction.accounts().GetAll(AccountsOf(movements));
   if (!found.ok()) return found.status();
   const std::vector<Account>& accounts = *found;
   for (size_t i = 0; i < movements.size(); ++i) {
@@ -151,6 +159,17 @@ absl::Status PostCash(Transaction& transaction, const CashMovement& movement, Tr
                {movement.external_account_id, -gain_minor, AccountKind::kExternal}});
 }
 
+// `total_minor` is price and charge.
+std::vector<Movement> MovementsOf(const Payment& payment, int64_t total_minor) {
+  std::vector<Movement> movements = {
+      {payment.customer_account_id, -total_minor, AccountKind::kCustomer},
+      {payment.merchant_account_id, payment.price_minor, AccountKind::kMerchant}};
+  if (payment.charge_minor > 0) {
+    movements.push_back({payment.broker_account_id, payment.charge_minor, AccountKind::kBroker});
+  }
+  return movements;
+}
+
 }  // namespace
 
 absl::Status PostTransfer(Transaction& transaction, const Transfer& transfer,
@@ -168,18 +187,20 @@ absl::Status Pay(Transaction& transaction, const Payment& payment) {
   }
   absl::StatusOr<int64_t> total = CheckedAdd(payment.price_minor, payment.charge_minor);
   if (!total.ok()) return total.status();
-  std::vector<Movement> movements = {
-      {payment.customer_account_id, -*total, AccountKind::kCustomer},
-      {payment.merchant_account_id, payment.price_minor, AccountKind::kMerchant}};
-  if (payment.charge_minor > 0) {
-    movements.push_back({payment.broker_account_id, payment.charge_minor, AccountKind::kBroker});
-  }
   Transfer transfer;
   transfer.transfer_id = payment.transfer_id;
   transfer.kind = TransferKind::kPayment;
   transfer.order_id = payment.order_id;
   transfer.created_at_ms = payment.created_at_ms;
-  return Post(transaction, transfer, std::move(movements));
+  return Post(transaction, transfer, MovementsOf(payment, *total));
+}
+
+void ReadForPay(Transaction& transaction, const Payment& payment) {
+  transaction.transfers().Get(payment.transfer_id).IgnoreError();
+  transaction.transfers().FindByOrder(payment.order_id, TransferKind::kPayment).IgnoreError();
+  std::vector<Movement> movements = MovementsOf(payment, /*total_minor=*/0);
+  SortByAccount(movements);
+  transaction.accounts().GetAll(AccountsOf(movements)).IgnoreError();
 }
 
 absl::Status Deposit(Transaction& transaction, const CashMovement& movement) {

@@ -56,6 +56,9 @@ struct Payment {
 // Marking the order as paid is the caller's, in the same transaction.
 absl::Status Pay(storage::Transaction& transaction, const Payment& payment);
 
+// Reads what Pay is going to read, for Transaction::ReadAhead.
+void ReadForPay(storage::Transaction& transaction, const Payment& payment);
+
 struct CashMovement {
   std::string transfer_id;
   int64_t account_id = 0;

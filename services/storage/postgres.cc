@@ -3,7 +3,9 @@
 #include <endian.h>
 #include <postgresql/libpq-fe.h>
 
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
@@ -23,6 +25,7 @@ constexpr Oid kInt2 = 21;
 constexpr Oid kInt4 = 23;
 constexpr Oid kText = 25;
 constexpr int kBinary = 1;
+constexpr char kCommit[] = "COMMIT";
 
 constexpr char kLocalSocketFolder[] = "/var/run/postgresql";
 constexpr int kMaxMigrationAttempts = 20;
@@ -123,6 +126,15 @@ absl::Status StatusOf(const pg_result* result, absl::StatusCode code) {
   const char* text = PQresultErrorField(result, PG_DIAG_MESSAGE_PRIMARY);
   return absl::Status(code, absl::StrCat("postgres: ", text == nullptr ? "no answer" : text, " (",
                                          StateOf(result), ")"));
+}
+
+// Rows that an INSERT, UPDATE or DELETE changed.
+int64_t ChangesOf(const pg_result* result) {
+  int64_t changes = 0;
+  for (const char* digit = PQcmdTuples(const_cast<pg_result*>(result)); *digit != '\0'; ++digit) {
+    changes = changes * 10 + (*digit - '0');
+  }
+  return changes;
 }
 
 bool IsThisMachine(absl::string_view host) {
@@ -239,23 +251,56 @@ PostgresStatement& PostgresStatement::BindNull() {
   return *this;
 }
 
+absl::Status PostgresStatement::CheckTexts() const {
+  if (!impossible_text_) return absl::OkStatus();
+  return connection_.Fail(
+      PostgresConnection::Failure::kRefused,
+      absl::InvalidArgumentError("postgres: a text has to be UTF-8 without NUL"));
+}
+
 absl::Status PostgresStatement::Execute() {
   executed_ = true;
-  if (impossible_text_) {
-    if (absl::StartsWith(sql_, "SELECT")) return absl::OkStatus();
-    return connection_.Fail(
-        PostgresConnection::Failure::kRefused,
-        absl::InvalidArgumentError("postgres: a text has to be UTF-8 without NUL"));
-  }
-  absl::StatusOr<pg_result*> result = connection_.Exchange(sql_, parameters_);
-  if (!result.ok()) return result.status();
-  result_ = *result;
-  for (int column = 0; column < PQnfields(result_); ++column) {
-    if (!IsReadable(PQftype(result_, column))) {
+  const bool is_query = absl::StartsWith(sql_, "SELECT");
+  if (is_query && impossible_text_) return absl::OkStatus();
+  const absl::Status texts = CheckTexts();
+  if (!texts.ok()) return texts;
+  if (connection_.is_reading_ahead_) {
+    if (!is_query) {
       return connection_.Fail(PostgresConnection::Failure::kRefused,
-                              absl::InternalError("postgres: a column's type is not supported"));
+                              absl::InternalError("postgres: a write inside ReadAhead"));
     }
+    connection_.reading_ahead_.push_back({sql_, parameters_});
+    return absl::OkStatus();
   }
+  if (is_query) {
+    const auto known =
+        connection_.read_ahead_.find(PostgresConnection::QueryKey(sql_, parameters_));
+    if (known != connection_.read_ahead_.end()) {
+      result_ = known->second.release();
+      connection_.read_ahead_.erase(known);
+      return absl::OkStatus();
+    }
+  } else {
+    connection_.ForgetReadAhead();
+  }
+  absl::StatusOr<std::vector<PostgresConnection::Result>> results =
+      connection_.Exchange({{sql_, parameters_}});
+  if (!results.ok()) return results.status();
+  result_ = results->front().release();
+  return absl::OkStatus();
+}
+
+absl::Status PostgresStatement::RunExpecting(int64_t changes) {
+  if (!connection_.deferring_ || connection_.is_reading_ahead_) return Run();
+  const absl::Status texts = CheckTexts();
+  if (!texts.ok()) return texts;
+  if (connection_.failure_ != PostgresConnection::Failure::kNone) return connection_.failed_;
+  executed_ = true;
+  connection_.ForgetReadAhead();
+  PostgresConnection::Sent write = {sql_, parameters_};
+  write.expected_changes = changes;
+  connection_.pending_.push_back(std::move(write));
+  connection_.changes_ = changes;
   return absl::OkStatus();
 }
 
@@ -424,93 +469,163 @@ PostgresStatement PostgresConnection::Prepare(absl::string_view sql) {
   return PostgresStatement(*this, sql);
 }
 
-absl::StatusOr<pg_result*> PostgresConnection::Exchange(
+void PostgresConnection::ResultDeleter::operator()(pg_result* result) const { PQclear(result); }
+
+PostgresConnection::Sent PostgresConnection::Control(const char* sql) {
+  Sent control;
+  control.sql = sql;
+  control.is_control = true;
+  return control;
+}
+
+std::string PostgresConnection::PreparedKey(const Sent& statement) {
+  std::string key = absl::StrCat(statement.sql, "|");
+  for (const PostgresStatement::Parameter& parameter : statement.parameters) {
+    key.push_back(parameter.type);
+  }
+  return key;
+}
+
+std::string PostgresConnection::QueryKey(
     absl::string_view sql, const std::vector<PostgresStatement::Parameter>& parameters) {
+  std::string key(sql);
+  for (const PostgresStatement::Parameter& parameter : parameters) {
+    absl::StrAppend(&key, "|", absl::string_view(&parameter.type, 1), parameter.bytes.size(), ":",
+                    parameter.bytes);
+  }
+  return key;
+}
+
+bool PostgresConnection::Send(Sent& statement,
+                              absl::flat_hash_map<std::string, std::string>& preparing,
+                              bool* prepares) {
+  *prepares = false;
+  if (statement.is_control) {
+    return PQsendQueryParams(connection_, statement.sql.c_str(), 0, nullptr, nullptr, nullptr,
+                             nullptr, kBinary) != 0;
+  }
+  std::vector<Oid> types;
+  std::vector<const char*> values;
+  std::vector<int> lengths;
+  std::vector<int> formats(statement.parameters.size(), kBinary);
+  for (const PostgresStatement::Parameter& parameter : statement.parameters) {
+    types.push_back(OidOf(parameter.type));
+    values.push_back(parameter.type == 'n' ? nullptr : parameter.bytes.data());
+    lengths.push_back(static_cast<int>(parameter.bytes.size()));
+  }
+  const int count = static_cast<int>(statement.parameters.size());
+  const std::string key = PreparedKey(statement);
+  const auto known = prepared_.find(key);
+  const auto under_way = preparing.find(key);
+  if (known != prepared_.end()) {
+    statement.name = known->second;
+  } else if (under_way != preparing.end()) {
+    statement.name = under_way->second;
+  } else {
+    *prepares = true;
+    statement.name = absl::StrCat("s", ++last_name_);
+    preparing.emplace(key, statement.name);
+    if (!PQsendPrepare(connection_, statement.name.c_str(),
+                       WithNumberedParameters(statement.sql).c_str(), count, types.data())) {
+      return false;
+    }
+  }
+  return PQsendQueryPrepared(connection_, statement.name.c_str(), count, values.data(),
+                             lengths.data(), formats.data(), kBinary) != 0;
+}
+
+absl::Status PostgresConnection::Note(const Sent& statement, const pg_result* result) {
+  switch (PQresultStatus(result)) {
+    case PGRES_COMMAND_OK:
+    case PGRES_TUPLES_OK:
+      break;
+    case PGRES_PIPELINE_ABORTED:
+      return absl::OkStatus();  // after the one that failed
+    default:
+      if (statement.expected_changes != kAnyChanges) return FailSurprised(result);
+      return FailFromResult(result);
+  }
+  if (statement.expected_changes != kAnyChanges &&
+      ChangesOf(result) != statement.expected_changes) {
+    return FailSurprised(result);
+  }
+  if (statement.is_control && statement.sql == kCommit &&
+      absl::string_view(PQcmdStatus(const_cast<pg_result*>(result))) != kCommit) {
+    return Fail(Failure::kConflict, absl::AbortedError("postgres: the transaction was given up"));
+  }
+  for (int column = 0; column < PQnfields(result); ++column) {
+    if (!IsReadable(PQftype(result, column))) {
+      return Fail(Failure::kRefused,
+                  absl::InternalError("postgres: a column's type is not supported"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<PostgresConnection::Result>> PostgresConnection::Exchange(
+    std::vector<Sent> statements) {
   if (!in_transaction_) return absl::FailedPreconditionError("a statement outside a transaction");
   if (failure_ != Failure::kNone) return failed_;
   bool sent = PQpipelineStatus(connection_) == PQ_PIPELINE_ON || PQenterPipelineMode(connection_);
-  const size_t controls = pending_.size();
-  for (const char* control : pending_) {
-    sent = sent &&
-           PQsendQueryParams(connection_, control, 0, nullptr, nullptr, nullptr, nullptr, kBinary);
-  }
-  pending_.clear();
-
-  std::string key;
-  std::string name;
-  bool preparing = false;
-  if (!sql.empty()) {
-    std::vector<Oid> types;
-    std::vector<const char*> values;
-    std::vector<int> lengths;
-    std::vector<int> formats(parameters.size(), kBinary);
-    absl::StrAppend(&key, sql, "|");
-    for (const PostgresStatement::Parameter& parameter : parameters) {
-      key.push_back(parameter.type);
-      types.push_back(OidOf(parameter.type));
-      values.push_back(parameter.type == 'n' ? nullptr : parameter.bytes.data());
-      lengths.push_back(static_cast<int>(parameter.bytes.size()));
-    }
-    const int count = static_cast<int>(parameters.size());
-    const auto known = prepared_.find(key);
-    preparing = known == prepared_.end();
-    name = preparing ? absl::StrCat("s", prepared_.size() + 1) : known->second;
-    if (preparing) {
-      sent = sent && PQsendPrepare(connection_, name.c_str(), WithNumberedParameters(sql).c_str(),
-                                   count, types.data());
-    }
-    sent = sent && PQsendQueryPrepared(connection_, name.c_str(), count, values.data(),
-                                       lengths.data(), formats.data(), kBinary);
+  std::vector<Sent> all = std::exchange(pending_, {});
+  const size_t pending_count = all.size();
+  std::move(statements.begin(), statements.end(), std::back_inserter(all));
+  absl::flat_hash_map<std::string, std::string> preparing;
+  std::vector<bool> prepares(all.size());
+  for (size_t i = 0; i < all.size(); ++i) {
+    bool prepares_this = false;
+    sent = sent && Send(all[i], preparing, &prepares_this);
+    prepares[i] = prepares_this;
   }
   begun_ = true;
+  ++round_trips_;
   if (!sent || !PQpipelineSync(connection_)) return FailLost();
 
-  pg_result* answer = nullptr;
-  absl::Cleanup clear_answer = [&answer] { PQclear(answer); };
+  std::vector<Result> answers;
   absl::Status status;
-  const size_t steps = controls + (preparing ? 1 : 0) + (sql.empty() ? 0 : 1);
-  for (size_t step = 0; step < steps; ++step) {
-    pg_result* const result = PQgetResult(connection_);
-    if (result == nullptr) return FailLost();
-    absl::Cleanup clear = [result] { PQclear(result); };
-    switch (PQresultStatus(result)) {
-      case PGRES_COMMAND_OK:
-      case PGRES_TUPLES_OK:
-        if (committing_ && step + 1 == controls &&
-            absl::string_view(PQcmdStatus(result)) != "COMMIT") {
-          status = Fail(Failure::kConflict,
-                        absl::AbortedError("postgres: the transaction was given up"));
-        }
-        if (preparing && step == controls) prepared_.emplace(key, name);
-        if (!sql.empty() && step + 1 == steps) {
-          answer = result;
-          std::move(clear).Cancel();
-        }
-        break;
-      case PGRES_PIPELINE_ABORTED:
-        break;  // after the step that failed
-      default:
-        if (status.ok()) status = FailFromResult(result);
-        break;
+  for (size_t i = 0; i < all.size(); ++i) {
+    for (int step = prepares[i] ? 0 : 1; step < 2; ++step) {
+      Result result(PQgetResult(connection_));
+      if (result == nullptr) return FailLost();
+      const bool is_prepared = step == 0 && PQresultStatus(result.get()) == PGRES_COMMAND_OK;
+      if (is_prepared) {
+        prepared_.emplace(PreparedKey(all[i]), all[i].name);
+      } else if (status.ok()) {
+        status = Note(all[i], result.get());
+      }
+      if (step == 1 && i >= pending_count) answers.push_back(std::move(result));
+      // The end of this step.
+      while (pg_result* const further = PQgetResult(connection_)) PQclear(further);
     }
-    // The end of this step.
-    while (pg_result* const further = PQgetResult(connection_)) PQclear(further);
   }
   if (PQstatus(connection_) != CONNECTION_OK) return status.ok() ? FailLost() : status;
-  pg_result* const end = PQgetResult(connection_);
-  const bool synchronised = PQresultStatus(end) == PGRES_PIPELINE_SYNC;
-  PQclear(end);
-  if (!synchronised) return status.ok() ? FailLost() : status;
+  const Result end(PQgetResult(connection_));
+  if (PQresultStatus(end.get()) != PGRES_PIPELINE_SYNC) return status.ok() ? FailLost() : status;
   if (!status.ok()) return status;
-  if (answer != nullptr && PQresultStatus(answer) == PGRES_COMMAND_OK) {
-    int64_t changed = 0;
-    for (const char* digit = PQcmdTuples(answer); *digit != '\0'; ++digit) {
-      changed = changed * 10 + (*digit - '0');
-    }
-    changes_ = changed;
+  if (!answers.empty() && PQresultStatus(answers.back().get()) == PGRES_COMMAND_OK) {
+    changes_ = ChangesOf(answers.back().get());
   }
-  std::move(clear_answer).Cancel();
-  return answer;
+  return answers;
+}
+
+absl::Status PostgresConnection::FlushPending() {
+  return pending_.empty() ? absl::OkStatus() : Exchange({}).status();
+}
+
+void PostgresConnection::ReadAhead(absl::FunctionRef<void()> body) {
+  if (is_reading_ahead_ || failure_ != Failure::kNone) return;
+  is_reading_ahead_ = true;
+  body();
+  is_reading_ahead_ = false;
+  std::vector<Sent> queries = std::exchange(reading_ahead_, {});
+  if (queries.empty() || failure_ != Failure::kNone) return;
+  std::vector<std::string> keys;
+  for (const Sent& query : queries) keys.push_back(QueryKey(query.sql, query.parameters));
+  absl::StatusOr<std::vector<Result>> results = Exchange(std::move(queries));
+  if (!results.ok()) return;  // The transaction has failed.
+  for (size_t i = 0; i < keys.size(); ++i) {
+    read_ahead_.insert_or_assign(std::move(keys[i]), std::move((*results)[i]));
+  }
 }
 
 absl::Status PostgresConnection::Fail(Failure failure, absl::Status status) {
@@ -540,14 +655,35 @@ absl::Status PostgresConnection::FailFromResult(const pg_result* result) {
   return Fail(judgement.failure, StatusOf(result, judgement.code));
 }
 
+absl::Status PostgresConnection::FailSurprised(const pg_result* result) {
+  const absl::Status judged = PQresultErrorField(result, PG_DIAG_SQLSTATE) == nullptr
+                                  ? absl::OkStatus()
+                                  : FailFromResult(result);
+  // A conflict or a loss is what it is, whoever met it; everything else has to be met again by the
+  // caller who can make something of it.
+  if (failure_ == Failure::kConflict || failure_ == Failure::kLost) return judged;
+  failure_ = Failure::kNone;
+  surprised_ = true;
+  return Fail(Failure::kConflict,
+              absl::AbortedError("postgres: a deferred write did not do what was expected"));
+}
+
 absl::Status PostgresConnection::Commit() {
+  // A write that changed other rows than expected must not be committed.
+  const bool deferred = std::any_of(pending_.begin(), pending_.end(), [](const Sent& pending) {
+    return pending.expected_changes != kAnyChanges;
+  });
+  if (deferred) {
+    const absl::Status flushed = FlushPending();
+    if (!flushed.ok()) return flushed;
+  }
   if (!begun_) {  // Nothing has reached the server.
     pending_.clear();
     return absl::OkStatus();
   }
-  pending_.push_back("COMMIT");
+  pending_.push_back(Control(kCommit));
   committing_ = true;
-  return Exchange("", {}).status();
+  return FlushPending();
 }
 
 void PostgresConnection::RollBack() {
@@ -587,12 +723,16 @@ absl::Status PostgresConnection::RunBetween(const char* begin,
   in_transaction_ = true;
   begun_ = false;
   committing_ = false;
-  pending_ = {begin};
+  deferring_ = false;
+  surprised_ = false;
+  pending_.clear();
+  pending_.push_back(Control(begin));
   absl::Status status = body();
   // A body that swallowed a failure would otherwise end in a COMMIT of nothing.
   if (failure_ != Failure::kNone) status = failed_;
   if (status.ok()) status = Commit();
   if (!status.ok()) RollBack();
+  ForgetReadAhead();
   in_transaction_ = false;
   committing_ = false;
   return status;
@@ -609,19 +749,30 @@ absl::Status PostgresConnection::InSnapshot(absl::FunctionRef<absl::Status()> bo
 absl::Status PostgresConnection::InSavepoint(absl::FunctionRef<absl::Status()> body) {
   if (!in_transaction_) return absl::FailedPreconditionError("a savepoint outside a transaction");
   if (failure_ != Failure::kNone) return failed_;
-  pending_.push_back("SAVEPOINT job");
+  const size_t waiting_before = pending_.size();
+  const int64_t round_trips_before = round_trips_;
+  pending_.push_back(Control("SAVEPOINT job"));
   absl::Status status = body();
+  deferring_ = false;
   if (failure_ != Failure::kNone) {
     if (status.ok()) status = failed_;
     if (failure_ != Failure::kRefused) return status;
   }
-  // What is still pending was not needed.
-  const bool sent = pending_.empty();
-  if (!sent) {
-    pending_.pop_back();
+  ForgetReadAhead();
+  if (round_trips_ == round_trips_before) {
+    // What is undone need not be sent, nor what was not needed.
+    const bool wrote = pending_.size() > waiting_before + 1;
+    if (!status.ok() || !wrote) {
+      pending_.resize(waiting_before);
+    } else {
+      pending_.push_back(Control("RELEASE SAVEPOINT job"));
+    }
   } else {
-    if (!status.ok()) pending_.push_back("ROLLBACK TO SAVEPOINT job");
-    pending_.push_back("RELEASE SAVEPOINT job");
+    if (!status.ok()) {
+      pending_.clear();
+      pending_.push_back(Control("ROLLBACK TO SAVEPOINT job"));
+    }
+    pending_.push_back(Control("RELEASE SAVEPOINT job"));
   }
   failure_ = Failure::kNone;
   failed_ = absl::OkStatus();

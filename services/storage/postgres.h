@@ -7,7 +7,8 @@
 // databases compatible with PostgreSQL take as well.
 //
 // Round trips: BEGIN, SAVEPOINT and their ends travel with the next statement in one pipeline, so
-// that they cost none of their own; only COMMIT is waited for.
+// that they cost none of their own; only COMMIT is waited for. ReadAhead and DeferWrites save those
+// of the statements between.
 //
 // Thread safety: a PostgresConnection and what it hands out may move between threads but is used by
 // one thread at a time.
@@ -68,6 +69,7 @@ class PostgresStatement {
 
   absl::StatusOr<bool> Step();
   absl::Status Run();
+  absl::Status RunExpecting(int64_t changes);
   void Reset();
 
   // Of the columns BIGINT, INTEGER and BOOLEAN; TEXT; BYTEA. NULL reads as 0 or "".
@@ -84,6 +86,7 @@ class PostgresStatement {
   };
   PostgresStatement(PostgresConnection& connection, absl::string_view sql)
       : connection_(connection), sql_(sql) {}
+  absl::Status CheckTexts() const;
   absl::Status Execute();
   absl::string_view Column(int column) const;
 
@@ -140,6 +143,19 @@ class PostgresConnection {
   // transaction_failed() may be true: then nothing more can be done in the transaction.
   absl::Status InSavepoint(absl::FunctionRef<absl::Status()> body);
 
+  // See Transaction::ReadAhead. What is not asked for before the next write is forgotten. Should it
+  // fail, so does the transaction.
+  void ReadAhead(absl::FunctionRef<void()> body);
+
+  // See Transaction::DeferWrites: RunExpecting waits no more, up to the end of the savepoint or of
+  // the transaction.
+  void DeferWrites() { deferring_ = may_defer_; }
+  // Whether DeferWrites does anything in the transactions that follow; so at first.
+  void AllowDeferredWrites(bool allow) { may_defer_ = allow; }
+  // Whether the latest transaction failed (Failure::kConflict) because a deferred write did not do
+  // what was expected: without deferring, it will tell which one, and why.
+  bool was_surprised() const { return surprised_; }
+
   bool transaction_failed() const { return failure_ != Failure::kNone; }
 
   // Of the latest InTransaction or InSnapshot.
@@ -151,28 +167,64 @@ class PostgresConnection {
   // Rows that the latest INSERT, UPDATE or DELETE changed.
   int64_t changes() const { return changes_; }
 
+  // How often this connection waited for the server inside transactions.
+  int64_t round_trips() const { return round_trips_; }
+
  private:
   friend class PostgresStatement;
+  struct ResultDeleter {
+    void operator()(pg_result* result) const;
+  };
+  using Result = std::unique_ptr<pg_result, ResultDeleter>;
+  // A statement on its way.
+  struct Sent {
+    std::string sql;  // Its own parameters are written '?'.
+    std::vector<PostgresStatement::Parameter> parameters;
+    bool is_control = false;  // BEGIN and the like: not prepared
+    int64_t expected_changes = kAnyChanges;
+    std::string name = "";  // the server's, once it is chosen
+  };
+  static constexpr int64_t kAnyChanges = -1;
 
   explicit PostgresConnection(pg_conn* connection) : connection_(connection) {}
   absl::Status Configure();
   absl::Status RunBetween(const char* begin, absl::FunctionRef<absl::Status()> body);
-  // Sends what is pending and, unless `sql` is empty, this statement; waits for all of it. The
-  // statement's result, or null when there was none to run.
-  absl::StatusOr<pg_result*> Exchange(absl::string_view sql,
-                                      const std::vector<PostgresStatement::Parameter>& parameters);
+  static Sent Control(const char* sql);
+  // What distinguishes a statement that the server prepares.
+  static std::string PreparedKey(const Sent& statement);
+  // What distinguishes a query in a transaction.
+  static std::string QueryKey(absl::string_view sql,
+                              const std::vector<PostgresStatement::Parameter>& parameters);
+  // Sends what is pending and then these; waits for all of it. Their results, one each.
+  absl::StatusOr<std::vector<Result>> Exchange(std::vector<Sent> statements);
+  // Sends one with its preparation, where it has none yet. `preparing` has what this exchange
+  // prepares.
+  bool Send(Sent& statement, absl::flat_hash_map<std::string, std::string>& preparing,
+            bool* prepares);
+  absl::Status Note(const Sent& statement, const pg_result* result);
+  absl::Status FlushPending();
+  void ForgetReadAhead() { read_ahead_.clear(); }
   absl::Status Commit();
   // Leaves the transaction that is open on the server, if any.
   void RollBack();
   // Records the first failure of the transaction and returns its status.
   absl::Status Fail(Failure failure, absl::Status status);
   absl::Status FailFromResult(const pg_result* result);
+  // A deferred write failed, or changed other rows than expected.
+  absl::Status FailSurprised(const pg_result* result);
   absl::Status FailLost();
 
   pg_conn* const connection_;
-  // Statements without parameters or results that travel with the next exchange.
-  std::vector<const char*> pending_;
-  absl::flat_hash_map<std::string, std::string> prepared_;  // text and types to the server's name
+  // Controls and deferred writes, which travel with the next exchange.
+  std::vector<Sent> pending_;
+  absl::flat_hash_map<std::string, std::string> prepared_;  // PreparedKey to the server's name
+  int64_t last_name_ = 0;
+  std::vector<Sent> reading_ahead_;                      // what the body of ReadAhead has asked for
+  absl::flat_hash_map<std::string, Result> read_ahead_;  // by QueryKey, until it is asked for
+  bool is_reading_ahead_ = false;
+  bool may_defer_ = true;
+  bool deferring_ = false;
+  bool surprised_ = false;
   bool in_transaction_ = false;
   bool begun_ = false;       // something of this transaction has been sent
   bool committing_ = false;  // a COMMIT may be on its way
@@ -180,6 +232,7 @@ class PostgresConnection {
   Failure failure_ = Failure::kNone;
   absl::Status failed_;  // the status that belongs to failure_
   int64_t changes_ = 0;
+  int64_t round_trips_ = 0;
 };
 
 }  // namespace blindcart::storage

@@ -77,7 +77,16 @@ class PostgresNotices : public SqlNotices<PostgresConnection> {
   PostgresConnection& connection_;
 };
 
-using PostgresTransaction = SqlTransaction<PostgresConnection, PostgresAccounts, PostgresNotices>;
+class PostgresTransaction
+    : public SqlTransaction<PostgresConnection, PostgresAccounts, PostgresNotices> {
+ public:
+  explicit PostgresTransaction(PostgresConnection& connection) : SqlTransaction(connection) {}
+
+  void ReadAhead(absl::FunctionRef<void(Transaction&)> reads) override {
+    database().ReadAhead([&] { reads(*this); });
+  }
+  void DeferWrites() override { database().DeferWrites(); }
+};
 
 // A random part of `first` doubled `attempt` times, but never more than `last`.
 milliseconds Pause(milliseconds first, milliseconds last, int attempt) {
@@ -102,14 +111,17 @@ class PostgresStore : public Store {
 
   absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) override {
     std::set<int64_t> accounts;
+    bool surprised = false;
     return Try(Purpose::kWrite, [&](PostgresConnection& connection) {
       PostgresTransaction transaction(connection);
+      connection.AllowDeferredWrites(!surprised);
       const absl::Status status = connection.InTransaction([&] {
         const absl::Status locked = transaction.accounts().Lock(accounts);
         return locked.ok() ? body(transaction) : locked;
       });
       accounts.insert(transaction.accounts().changed().begin(),
                       transaction.accounts().changed().end());
+      surprised = surprised || connection.was_surprised();
       return status;
     });
   }

@@ -94,7 +94,7 @@ class SqlAccounts : public Accounts {
         update.BindInt64(balance.id).BindInt64(balance.balance_minor);
       }
       for (const AccountBalance& balance : some) update.BindInt64(balance.id);
-      const absl::Status status = update.Run();
+      const absl::Status status = update.RunExpecting(static_cast<int64_t>(some.size()));
       if (!status.ok()) return status;
       if (database_.changes() != static_cast<int64_t>(some.size())) {
         return absl::NotFoundError("no such account");
@@ -311,7 +311,7 @@ class SqlOrders : public Orders {
  private:
   template <typename Statement>
   absl::Status CompareAndSet(Statement& update, absl::string_view order_id) {
-    absl::Status status = update.Run();
+    absl::Status status = update.RunExpecting(1);
     if (!status.ok() || database_.changes() != 0) return status;
     absl::StatusOr<Order> order = Get(order_id);
     if (!order.ok()) return order.status();
@@ -351,7 +351,7 @@ class SqlTransfers : public Transfers {
             .BindInt64(entry.account_id)
             .BindInt64(entry.amount_minor);
       }
-      status = insert_entries.Run();
+      status = insert_entries.RunExpecting(static_cast<int64_t>(some.size()));
       if (!status.ok()) return status;
       if (database_.changes() != static_cast<int64_t>(some.size())) {
         return absl::AlreadyExistsError("there is such an entry already");

@@ -185,7 +185,7 @@ inline std::string Repeat(absl::string_view text, size_t count, absl::string_vie
 // Runs an UPDATE that addresses one row by its key.
 template <typename Database, typename Statement>
 absl::Status UpdateOne(Database& database, Statement& update, absl::string_view what) {
-  absl::Status status = update.Run();
+  absl::Status status = update.RunExpecting(1);
   if (!status.ok()) return status;
   if (database.changes() == 0) return absl::NotFoundError(absl::StrCat("no such ", what));
   return absl::OkStatus();
@@ -195,7 +195,7 @@ absl::Status UpdateOne(Database& database, Statement& update, absl::string_view 
 // not the transaction, which some databases would give up on an error.
 template <typename Database, typename Statement>
 absl::Status InsertNew(Database& database, Statement&& insert, absl::string_view what) {
-  const absl::Status status = insert.Run();
+  const absl::Status status = insert.RunExpecting(1);
   if (!status.ok()) return status;
   if (database.changes() == 0) {
     return absl::AlreadyExistsError(absl::StrCat("there is such a ", what, " already"));

@@ -161,6 +161,9 @@ absl::Status SqliteStatement::Run() {
   return absl::OkStatus();
 }
 
+// Nothing is saved by not waiting for a database in this process.
+absl::Status SqliteStatement::RunExpecting(int64_t) { return Run(); }
+
 void SqliteStatement::Reset() {
   if (statement_ == nullptr) return;
   sqlite3_reset(statement_);

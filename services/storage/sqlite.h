@@ -73,6 +73,10 @@ class SqliteStatement {
   // For a statement that returns no rows (kInternal when it does).
   absl::Status Run();
 
+  // The same for a write that is expected to change so many rows, which SqliteDatabase::changes()
+  // then tells.
+  absl::Status RunExpecting(int64_t changes);
+
   // Makes the statement ready to be bound and stepped anew.
   void Reset();
 

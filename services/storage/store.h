@@ -488,6 +488,18 @@ class Transaction {
   virtual Meta& meta() = 0;
   virtual Tokens& tokens() = 0;
   virtual Certificates& certificates() = 0;
+
+  // The two below make work with a store over a network quick; where nothing is gained by them they
+  // do nothing.
+
+  // Asks for the answers of all that `reads` reads in one round trip. Whoever reads the same before
+  // the next write finds them here. Inside `reads` itself every read answers that there is nothing.
+  virtual void ReadAhead(absl::FunctionRef<void(Transaction&)> /*reads*/) {}
+
+  // From here to the end of this unit of work a write may answer that it has succeeded before it has.
+  // For work that has read that it will; should one then not, all of the transaction is run
+  // once more, with every write answered in its time.
+  virtual void DeferWrites() {}
 };
 
 // One unit of work inside a batch: all or nothing by itself.

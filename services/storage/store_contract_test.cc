@@ -985,6 +985,53 @@ TEST_P(StoreContractTest, AFailingJobRollsBackAlone) {
   EXPECT_EQ(CodeOf(ReadMeta(*store_, "other").status()), absl::StatusCode::kNotFound);
 }
 
+TEST_P(StoreContractTest, JobsThatReadAheadAndDeferTheirWritesEndAsAllOthersDo) {
+  const Order first = SampleOrder(10, world_.merchant, world_.customer);
+  const Order second = SampleOrder(11, world_.merchant, world_.customer);
+  const auto insert = [](const Order& order) {
+    return WriteJob{[order](Transaction& t) -> absl::Status {
+                      t.ReadAhead([&](Transaction& ahead) {
+                        ahead.orders().Get(order.order_id).IgnoreError();
+                      });
+                      t.DeferWrites();
+                      const absl::Status inserted = t.orders().Insert(order);
+                      if (!inserted.ok()) return inserted;
+                      const absl::StatusOr<Order> read = t.orders().Get(order.order_id);
+                      if (!read.ok()) return read.status();
+                      return IncrementMeta(t, "inserted");
+                    },
+                    absl::OkStatus()};
+  };
+  std::vector<WriteJob> jobs = {insert(first), insert(first), insert(second)};
+  ASSERT_TRUE(store_->WriteBatch(absl::MakeSpan(jobs)).ok());
+  EXPECT_TRUE(jobs[0].status.ok()) << jobs[0].status;
+  EXPECT_EQ(CodeOf(jobs[1].status), absl::StatusCode::kAlreadyExists);
+  EXPECT_TRUE(jobs[2].status.ok()) << jobs[2].status;
+  EXPECT_EQ(*ReadMeta(*store_, "inserted"), "2");
+  EXPECT_TRUE(GetOrder(*store_, second.order_id).ok());
+}
+
+// Nothing in it reads after the write, so that only the commit can tell.
+TEST_P(StoreContractTest, ADeferredWriteThatFailsAtTheEndIsTold) {
+  const Order order = SampleOrder(10, world_.merchant, world_.customer);
+  ASSERT_TRUE(AddOrder(*store_, order).ok());
+  const absl::Status status = store_->Write([&](Transaction& t) {
+    t.DeferWrites();
+    return t.orders().Insert(order);
+  });
+  EXPECT_EQ(CodeOf(status), absl::StatusCode::kAlreadyExists);
+  std::vector<WriteJob> jobs = {MetaJob("key"),
+                                {[&](Transaction& t) {
+                                   t.DeferWrites();
+                                   return t.orders().Insert(order);
+                                 },
+                                 absl::OkStatus()}};
+  ASSERT_TRUE(store_->WriteBatch(absl::MakeSpan(jobs)).ok());
+  EXPECT_TRUE(jobs[0].status.ok()) << jobs[0].status;
+  EXPECT_EQ(CodeOf(jobs[1].status), absl::StatusCode::kAlreadyExists);
+  EXPECT_EQ(*ReadMeta(*store_, "key"), "1");
+}
+
 TEST_P(StoreContractTest, BatchesOfNothingAndOfFailuresAreFine) {
   EXPECT_TRUE(store_->WriteBatch({}).ok());
   std::vector<WriteJob> jobs = {MetaJob("key", absl::AbortedError("mine")),
