@@ -200,6 +200,33 @@ absl::StatusOr<std::vector<Table>> ReadTables(SqliteDatabase& database) {
   return tables;
 }
 
+absl::Status NotEmpty(absl::string_view table) {
+  return absl::FailedPreconditionError(
+      absl::StrCat("the database is not empty (there are rows in ", table,
+                   "); nothing was changed. Give an empty one: nothing is ever overwritten"));
+}
+
+// In a database of any version, or of none.
+absl::Status CheckNothingIn(PostgresConnection& database) {
+  for (const char* table : kTables) {
+    const absl::StatusOr<bool> exists = database.HasTable(table);
+    if (!exists.ok()) return exists.status();
+    if (!*exists) continue;
+    const absl::StatusOr<bool> row =
+        database.Prepare(absl::StrCat("SELECT 1 FROM ", table, " LIMIT 1")).Step();
+    if (!row.ok()) return row.status();
+    if (*row) return NotEmpty(table);
+  }
+  return absl::OkStatus();
+}
+
+// Inside its transaction: whole tables are read, and the other database has to keep up.
+absl::Status AllowTime(PostgresConnection& database) {
+  const absl::Status status = database.Prepare("SET LOCAL statement_timeout = 0").Run();
+  if (!status.ok()) return status;
+  return database.Prepare("SET LOCAL idle_in_transaction_session_timeout = 600000").Run();
+}
+
 // Copies all tables from one database to another, which holds nothing yet, and compares.
 template <typename Source, typename Target>
 class Copier {
@@ -238,11 +265,7 @@ class Copier {
     for (const Table& table : tables_) {
       const absl::StatusOr<int64_t> rows = Count(target_, table.name);
       if (!rows.ok()) return rows.status();
-      if (*rows != 0) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("the database is not empty (there are rows in ", table.name,
-                         "); nothing was changed. Give an empty one: nothing is ever overwritten"));
-      }
+      if (*rows != 0) return NotEmpty(table.name);
     }
     return absl::OkStatus();
   }
@@ -266,7 +289,7 @@ class Copier {
           Bind(insert, row[i], column.type);
         }
       }
-      return insert.Run();
+      return insert.RunExpecting(1);
     });
   }
 
@@ -288,7 +311,7 @@ class Copier {
         Bind(update, row[position], orders.columns[position].type);
       }
       Bind(update, row[orders.key.front()], Type::kBlob);
-      return update.Run();
+      return update.RunExpecting(1);
     });
   }
 
@@ -448,6 +471,9 @@ absl::Status MoveSqliteToPostgres(const std::string& path, const std::string& ur
   if (!status.ok()) return status;
   absl::StatusOr<std::unique_ptr<PostgresConnection>> target = PostgresConnection::Open(url);
   if (!target.ok()) return target.status();
+  // Looked at before the schema is touched: there may be a market of an older program in it.
+  status = (*target)->InSnapshot([&] { return CheckNothingIn(**target); });
+  if (!status.ok()) return status;
   status = (*target)->Migrate(PostgresMigrations());
   if (!status.ok()) return status;
 
@@ -455,7 +481,10 @@ absl::Status MoveSqliteToPostgres(const std::string& path, const std::string& ur
   status = (*source)->InTransaction([&]() -> absl::Status {
     absl::StatusOr<std::vector<Table>> tables = ReadTables(**source);
     if (!tables.ok()) return tables.status();
-    const absl::Status copied = (*target)->InTransaction([&] {
+    const absl::Status copied = (*target)->InTransaction([&]() -> absl::Status {
+      const absl::Status unhurried = AllowTime(**target);
+      if (!unhurried.ok()) return unhurried;
+      (*target)->DeferWrites();
       Copier<SqliteDatabase, PostgresConnection> copier(**source, **target, progress);
       const absl::Status done = copier.Copy(*std::move(tables));
       return done.ok() ? CopyIdentities(**source, **target) : done;
@@ -487,14 +516,22 @@ absl::Status CopyPostgresStore(const std::string& url, const std::string& to,
                                absl::FunctionRef<void(int64_t, int64_t)> progress) {
   absl::StatusOr<std::unique_ptr<PostgresConnection>> source = PostgresConnection::Open(url);
   if (!source.ok()) return source.status();
-  absl::Status status = (*source)->Migrate(PostgresMigrations());
-  if (!status.ok()) return status;
+  // A copy changes nothing, so that an older broker of the market can still start.
+  const absl::StatusOr<int64_t> version = (*source)->SchemaVersion();
+  if (!version.ok()) return version.status();
+  if (*version != static_cast<int64_t>(PostgresMigrations().size())) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the database has schema version ", *version, ", this program's is ",
+                     PostgresMigrations().size(), ". Use the program of the brokers that serve"));
+  }
   absl::StatusOr<std::unique_ptr<SqliteDatabase>> target =
       SqliteDatabase::Open(to, SqliteOptions());
   if (!target.ok()) return target.status();
-  status = (*target)->Migrate(BrokerMigrations());
+  absl::Status status = (*target)->Migrate(BrokerMigrations());
   if (!status.ok()) return status;
-  status = (*source)->InSnapshot([&] {
+  status = (*source)->InSnapshot([&]() -> absl::Status {
+    const absl::Status unhurried = AllowTime(**source);
+    if (!unhurried.ok()) return unhurried;
     return (*target)->InTransaction([&] {
       return WithoutTriggers(**target, [&]() -> absl::Status {
         absl::StatusOr<std::vector<Table>> tables = ReadTables(**target);

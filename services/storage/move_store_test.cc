@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "services/storage/postgres.h"
 #include "services/storage/postgres_store.h"
 #include "services/storage/sqlite.h"
 #include "services/storage/sqlite_store.h"
@@ -323,6 +324,21 @@ TEST_F(MoveStoreTest, NothingIsOverwritten) {
                     return absl::OkStatus();
                   })
                   .ok());
+}
+
+TEST_F(MoveStoreTest, AnOlderMarketsSchemaIsNotTouched) {
+  ASSERT_TRUE(PostgresServer::Execute(url_,
+                                      "CREATE TABLE meta (key TEXT PRIMARY KEY, value BYTEA);"
+                                      "INSERT INTO meta VALUES ('key', 'value')")
+                  .ok());
+  const absl::Status moved = Move();
+  EXPECT_TRUE(absl::IsFailedPrecondition(moved)) << moved;
+  EXPECT_THAT(std::string(moved.message()), HasSubstr("not empty"));
+  const absl::Status copied = CopyPostgresStore(url_, path_ + ".copy", [](int64_t, int64_t) {});
+  EXPECT_TRUE(absl::IsFailedPrecondition(copied)) << copied;
+  EXPECT_NE(access((path_ + ".copy").c_str(), F_OK), 0);
+  const std::unique_ptr<PostgresConnection> connection = *PostgresConnection::Open(url_);
+  EXPECT_EQ(*connection->SchemaVersion(), 0);
 }
 
 TEST_F(MoveStoreTest, WhatTheNewSchemaRefusesStopsTheMoveAndLeavesNothing) {

@@ -31,10 +31,14 @@ constexpr char kLocalSocketFolder[] = "/var/run/postgresql";
 constexpr int kMaxMigrationAttempts = 20;
 
 // A statement never runs long here, and a transaction never waits long for its program; the limits
-// are for servers and networks that hang, and for a broker that stopped in the middle.
+// are for servers and networks that hang, and for a broker that stopped in the middle: what it has
+// locked has to be free again before others, who wait for it, run out of patience.
 constexpr char kSessionSettings[] =
     "SET statement_timeout = 60000; SET lock_timeout = 10000;"
-    " SET idle_in_transaction_session_timeout = 60000";
+    " SET idle_in_transaction_session_timeout = 5000";
+
+// So that neither side ever waits for the other to read: a write's answer is a few bytes.
+constexpr size_t kMaxPending = 64;
 
 Oid OidOf(char type) {
   switch (type) {
@@ -180,6 +184,26 @@ absl::StatusOr<ConnectionOptions> ParseUrl(const std::string& url) {
         "anywhere");
   }
 
+  // libpq would split a password at a character that had to be written as %XX, and then repeat the
+  // rest of it in its messages.
+  const std::string* const named_hosts = options.Find("host");
+  bool plain = true;
+  if (named_hosts != nullptr) {
+    for (absl::string_view host : absl::StrSplit(*named_hosts, ',')) {
+      plain = plain && !absl::StrContains(host.substr(std::min<size_t>(1, host.size())), '@');
+    }
+  }
+  const std::string* const database = options.Find("dbname");
+  plain = plain && (database == nullptr || database->find_first_of("@/") == std::string::npos);
+  const std::string* const port = options.Find("port");
+  plain = plain && (port == nullptr || port->find_first_not_of("0123456789,") == std::string::npos);
+  if (!plain) {
+    return absl::InvalidArgumentError(
+        "the database's address has a host, a port or a database that cannot be one. In a password "
+        "write @ as "
+        "%40, : as %3A and / as %2F, or better, put it into a file (passfile=)");
+  }
+
   if (options.Find("hostaddr") == nullptr) options.SetDefault("host", kLocalSocketFolder);
   bool local = true;
   for (const char* keyword : {"host", "hostaddr"}) {
@@ -295,6 +319,10 @@ absl::Status PostgresStatement::RunExpecting(int64_t changes) {
   const absl::Status texts = CheckTexts();
   if (!texts.ok()) return texts;
   if (connection_.failure_ != PostgresConnection::Failure::kNone) return connection_.failed_;
+  if (connection_.pending_.size() >= kMaxPending) {
+    const absl::Status flushed = connection_.FlushPending();
+    if (!flushed.ok()) return flushed;
+  }
   executed_ = true;
   connection_.ForgetReadAhead();
   PostgresConnection::Sent write = {sql_, parameters_};
@@ -421,36 +449,46 @@ absl::Status PostgresConnection::Execute(const char* sql) {
   return StatusOf(result, Judge(StateOf(result)).code);
 }
 
+absl::StatusOr<bool> PostgresConnection::HasTable(absl::string_view table) {
+  PostgresStatement query = Prepare(
+      "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema()"
+      " AND table_name = ?");
+  const absl::StatusOr<bool> row = query.BindText(table).Step();
+  if (!row.ok()) return row.status();
+  return query.ColumnInt64(0) != 0;
+}
+
+absl::StatusOr<int64_t> PostgresConnection::SchemaVersion() {
+  int64_t version = 0;
+  const absl::Status status = InSnapshot([&]() -> absl::Status {
+    const absl::StatusOr<bool> exists = HasTable("schema_migrations");
+    if (!exists.ok() || !*exists) return exists.status();
+    PostgresStatement latest = Prepare("SELECT MAX(version) FROM schema_migrations");
+    const absl::StatusOr<bool> row = latest.Step();
+    if (row.ok()) version = latest.ColumnInt64(0);
+    return row.status();
+  });
+  if (!status.ok()) return status;
+  return version;
+}
+
 absl::Status PostgresConnection::Migrate(absl::Span<const char* const> migrations) {
   const int64_t newest = static_cast<int64_t>(migrations.size());
   absl::Status status;
   for (int attempt = 0; attempt < kMaxMigrationAttempts;) {
-    bool exists = false;
-    int64_t version = 0;
-    status = InSnapshot([&]() -> absl::Status {
-      PostgresStatement known = Prepare(
-          "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = current_schema()"
-          " AND table_name = 'schema_migrations'");
-      absl::StatusOr<bool> row = known.Step();
-      if (!row.ok()) return row.status();
-      exists = known.ColumnInt64(0) != 0;
-      if (!exists) return absl::OkStatus();
-      PostgresStatement latest = Prepare("SELECT MAX(version) FROM schema_migrations");
-      row = latest.Step();
-      if (row.ok()) version = latest.ColumnInt64(0);
-      return row.status();
-    });
-    if (!status.ok()) return status;
-    if (version > newest) {
-      return absl::FailedPreconditionError(absl::StrCat("database has schema version ", version,
+    const absl::StatusOr<int64_t> version = SchemaVersion();
+    if (!version.ok()) return version.status();
+    if (*version > newest) {
+      return absl::FailedPreconditionError(absl::StrCat("database has schema version ", *version,
                                                         ", this program knows up to ", newest));
     }
-    if (version == newest) return absl::OkStatus();
+    if (*version == newest) return absl::OkStatus();
     // Whoever comes second waits at the version's row, and then finds it taken.
     const std::string script = absl::StrCat(
-        "BEGIN;", exists ? "" : "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY);",
-        "INSERT INTO schema_migrations (version) VALUES (", version + 1, ");",
-        migrations[static_cast<size_t>(version)], ";COMMIT");
+        "BEGIN;",
+        *version == 0 ? "CREATE TABLE schema_migrations (version BIGINT PRIMARY KEY);" : "",
+        "INSERT INTO schema_migrations (version) VALUES (", *version + 1, ");",
+        migrations[static_cast<size_t>(*version)], ";COMMIT");
     status = Execute(script.c_str());
     if (status.ok()) continue;
     const absl::Status left = Execute("ROLLBACK");
@@ -665,7 +703,9 @@ absl::Status PostgresConnection::FailSurprised(const pg_result* result) {
   failure_ = Failure::kNone;
   surprised_ = true;
   return Fail(Failure::kConflict,
-              absl::AbortedError("postgres: a deferred write did not do what was expected"));
+              judged.ok()
+                  ? absl::AbortedError("postgres: a deferred write did not do what was expected")
+                  : judged);
 }
 
 absl::Status PostgresConnection::Commit() {

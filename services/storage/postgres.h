@@ -117,6 +117,11 @@ class PostgresConnection {
   PostgresConnection(const PostgresConnection&) = delete;
   PostgresConnection& operator=(const PostgresConnection&) = delete;
 
+  // Of the schema; 0: there is none.
+  absl::StatusOr<int64_t> SchemaVersion();
+  // Inside a transaction.
+  absl::StatusOr<bool> HasTable(absl::string_view table);
+
   // Brings the schema to version migrations.size(), each step in a transaction of its own, recorded
   // in the table schema_migrations. Several may do so at once. A migration once released never
   // changes.

@@ -14,7 +14,9 @@ PostgresPool::PostgresPool(std::string url, int connections)
       max_writers_(max_connections_ / 2) {}
 
 bool PostgresPool::HasPlace(Purpose purpose) const {
-  return taken_ < max_connections_ && (purpose == Purpose::kRead || writers_ < max_writers_);
+  if (taken_ >= max_connections_) return false;
+  return purpose == Purpose::kWrite ? writers_ < max_writers_
+                                    : taken_ - writers_ < max_connections_ - 1;
 }
 
 void PostgresPool::TakePlace(Purpose purpose, int change) {

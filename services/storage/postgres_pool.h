@@ -1,6 +1,7 @@
 // A bounded set of connections to one PostgreSQL database, opened when needed and kept.
 //
-// Writers may hold only part of them, so that reads never wait for writes. When a connection turns
+// Writers may hold only half of them, and readers all but one, so that neither wait for the others.
+// When a connection turns
 // out to be lost, those that lie idle are dropped with it: the server has gone away from them too.
 //
 // Thread safety: all methods from any thread. The pool must outlive its leases.
@@ -46,7 +47,7 @@ class PostgresPool {
     std::unique_ptr<PostgresConnection> connection_;
   };
 
-  // At most `connections` (at least 2) at once, half of them for writers.
+  // At most `connections` (at least 2) at once.
   PostgresPool(std::string url, int connections);
 
   // Waits for a free place until `deadline`. kUnavailable when none came or the server cannot be

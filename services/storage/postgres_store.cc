@@ -21,6 +21,8 @@ using Failure = PostgresConnection::Failure;
 using Purpose = PostgresPool::Purpose;
 using std::chrono::milliseconds;
 
+// Whoever waited at a locked row conflicts with who held it, and has waited enough by then.
+constexpr int kConflictsWithoutPause = 2;
 // Pauses grow from the first to the last, doubling.
 constexpr milliseconds kFirstConflictPause(1);
 constexpr milliseconds kLastConflictPause(64);
@@ -98,7 +100,9 @@ milliseconds Pause(milliseconds first, milliseconds last, int attempt) {
 class PostgresStore : public Store {
  public:
   explicit PostgresStore(const PostgresStoreOptions& options)
-      : patience_(options.patience_ms), pool_(options.url, options.connections) {}
+      : patience_(options.patience_ms),
+        read_patience_(std::min(options.read_patience_ms, options.patience_ms)),
+        pool_(options.url, options.connections) {}
 
   StoreConnections Connections() override { return pool_.connections(); }
 
@@ -176,7 +180,8 @@ class PostgresStore : public Store {
 
   // Runs `attempt` on a connection, again for as long as that makes sense.
   absl::Status Try(Purpose purpose, Attempt attempt) {
-    const PostgresPool::Clock::time_point deadline = PostgresPool::Clock::now() + patience_;
+    const PostgresPool::Clock::time_point deadline =
+        PostgresPool::Clock::now() + (purpose == Purpose::kRead ? read_patience_ : patience_);
     absl::Status status;
     for (int losses = 0;; ++losses) {
       bool lost = false;
@@ -219,7 +224,11 @@ class PostgresStore : public Store {
         *lost = true;
         return status;
       }
-      if (!Wait(Pause(kFirstConflictPause, kLastConflictPause, conflicts), deadline)) {
+      const milliseconds pause =
+          conflicts < kConflictsWithoutPause
+              ? milliseconds(0)
+              : Pause(kFirstConflictPause, kLastConflictPause, conflicts - kConflictsWithoutPause);
+      if (!Wait(pause, deadline)) {
         return absl::UnavailableError(
             absl::StrCat("the database did not take it in time: ", status.message()));
       }
@@ -234,6 +243,7 @@ class PostgresStore : public Store {
   }
 
   const milliseconds patience_;
+  const milliseconds read_patience_;
   PostgresPool pool_;
 };
 

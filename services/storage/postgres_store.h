@@ -24,6 +24,8 @@ struct PostgresStoreOptions {
   std::string url;           // see CheckPostgresUrl in postgres.h
   int connections = 8;       // at most at once; at least 2
   int patience_ms = 10'000;  // how long to try, connecting anew included, before kUnavailable
+  // The same for Read: who reads often waits on a thread that serves others, too.
+  int read_patience_ms = 3'000;
 };
 
 // Connects and brings the schema up to date. Besides Store's errors: kInvalidArgument for a url that
