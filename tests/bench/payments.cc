@@ -1,14 +1,16 @@
-// Payments committed durably: one commit for each beside group commit, on SQLite and on PostgreSQL, and
-// several brokers' queues over one PostgreSQL, with and without the charge account that every payment
-// touches.
+// Payments committed durably: one commit for each beside group commit, on SQLite and on PostgreSQL;
+// there also beside pgbench with one function call for each, and several brokers' queues over one
+// database, with and without the charge account that every payment touches.
 //
 // A payment here is the ledger's part and the order's mark, through the same queue and store as in the
 // broker; the sealed request, the PIN and the signature are not (tests/bench/costs.cc has those).
+#include <glob.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <cstdio>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -20,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/types/span.h"
@@ -132,8 +136,11 @@ class Books {
   int64_t next_order_ = kFirstOrder;
 };
 
+// Statement by statement, or with what the broker does to save round trips.
+enum class Trips { kEach, kSaved };
+
 absl::Status Pay(Transaction& transaction, const Unpaid& unpaid, int64_t broker_account,
-                 bool charged) {
+                 bool charged, Trips trips = Trips::kSaved) {
   ledger::Payment payment;
   payment.transfer_id = unpaid.transfer_id;
   payment.order_id = unpaid.order_id;
@@ -143,6 +150,10 @@ absl::Status Pay(Transaction& transaction, const Unpaid& unpaid, int64_t broker_
   payment.price_minor = kPriceMinor;
   payment.charge_minor = charged ? kChargeMinor : 0;
   payment.created_at_ms = 3000;
+  if (trips == Trips::kSaved) {
+    transaction.ReadAhead([&](Transaction& ahead) { ledger::ReadForPay(ahead, payment); });
+    transaction.DeferWrites();
+  }
   const absl::Status paid = ledger::Pay(transaction, payment);
   if (!paid.ok()) return paid;
   return transaction.orders().MarkPaid(unpaid.order_id, unpaid.transfer_id, std::string(700, 'r'),
@@ -176,7 +187,7 @@ double OneByOne(Store& store, Books& books, int count) {
 
 // The same customers over the queues of several brokers; each queue has a store of its own.
 double Grouped(absl::Span<Store* const> stores, Books& books, int count, bool charged,
-               int customers = kCustomers) {
+               int customers = kCustomers, Trips trips = Trips::kSaved) {
   const std::vector<Unpaid> unpaid = books.MakeOrders(count);
   std::vector<std::unique_ptr<CommitQueue>> queues;
   for (Store* store : stores) {
@@ -198,7 +209,7 @@ double Grouped(absl::Span<Store* const> stores, Books& books, int count, bool ch
     }
     Must(queues[who % queues.size()]->Submit(
         [&, at](Transaction& transaction) {
-          return Pay(transaction, unpaid[at], books.broker_account(), charged);
+          return Pay(transaction, unpaid[at], books.broker_account(), charged, trips);
         },
         [&, who](const absl::Status& status) {
           Must(status);
@@ -214,6 +225,93 @@ double Grouped(absl::Span<Store* const> stores, Books& books, int count, bool ch
   });
   return count / seconds;
 }
+
+// The same rows written by one call of a function in the database, which pgbench makes from 16
+// clients.
+class Pgbench {
+ public:
+  static constexpr int kClients = 16;
+
+  Pgbench(std::string url, const std::string& folder)
+      : url_(std::move(url)), script_(folder + "/pay.sql") {
+    glob_t found;
+    if (glob("/usr/lib/postgresql/*/bin/pgbench", 0, nullptr, &found) != 0) {
+      Must(absl::NotFoundError("pgbench is not installed (./setup.sh)"));
+    }
+    program_ = found.gl_pathv[found.gl_pathc - 1];
+    globfree(&found);
+    Must(PostgresServer::Execute(url_, kSchema));
+    std::FILE* const file = std::fopen(script_.c_str(), "w");
+    Must(file == nullptr ? absl::InternalError("cannot write") : absl::OkStatus());
+    std::fputs("SELECT bench_pay(nextval('bench_next'));\n", file);
+    std::fclose(file);
+  }
+
+  // Payments a second.
+  double Pay(Books& books, int count, bool charged) {
+    const std::vector<Unpaid> unpaid = books.MakeOrders(count);
+    std::string fill = "BEGIN; TRUNCATE bench_todo; ALTER SEQUENCE bench_next RESTART;";
+    for (size_t i = 0; i < unpaid.size(); ++i) {
+      absl::StrAppend(&fill, "INSERT INTO bench_todo VALUES (", i + 1, ", '\\x",
+                      absl::BytesToHexString(unpaid[i].order_id), "', '\\x",
+                      absl::BytesToHexString(unpaid[i].transfer_id), "', ",
+                      unpaid[i].customer_account, ", ", unpaid[i].merchant_account, ", ",
+                      books.broker_account(), ", ", charged ? kChargeMinor : 0, ");");
+    }
+    Must(PostgresServer::Execute(url_, fill + "COMMIT"));
+    const std::string command = absl::StrCat(
+        program_, " --no-vacuum --protocol=prepared --client=", kClients,
+        " --jobs=2 --transactions=", count / kClients, " --file='", script_, "' '", url_, "' 2>&1");
+    std::FILE* const pipe = popen(command.c_str(), "r");
+    Must(pipe == nullptr ? absl::InternalError("cannot start pgbench") : absl::OkStatus());
+    std::string output;
+    char buffer[4096];
+    while (const size_t bytes = std::fread(buffer, 1, sizeof(buffer), pipe)) {
+      output.append(buffer, bytes);
+    }
+    double rate = 0;
+    const size_t at = output.find("tps = ");
+    if (pclose(pipe) != 0 || at == std::string::npos ||
+        !absl::SimpleAtod(output.substr(at + 6, output.find(' ', at + 6) - at - 6), &rate)) {
+      Must(absl::InternalError(absl::StrCat("pgbench: ", output)));
+    }
+    return rate;
+  }
+
+ private:
+  static constexpr char kSchema[] = R"(
+      CREATE SEQUENCE bench_next;
+      CREATE TABLE bench_todo (n BIGINT PRIMARY KEY, order_id BYTEA, transfer_id BYTEA,
+                               customer BIGINT, merchant BIGINT, broker BIGINT, charge BIGINT);
+      CREATE FUNCTION bench_pay(wanted BIGINT) RETURNS VOID LANGUAGE plpgsql AS $$
+      DECLARE
+        todo bench_todo;
+      BEGIN
+        SELECT * INTO STRICT todo FROM bench_todo WHERE n = wanted;
+        PERFORM id FROM accounts WHERE id IN (todo.customer, todo.merchant)
+          OR todo.charge > 0 AND id = todo.broker ORDER BY id FOR UPDATE;
+        INSERT INTO transfers (transfer_id, kind, order_id, created_at_ms)
+          VALUES (todo.transfer_id, 'payment', todo.order_id, 3000);
+        INSERT INTO entries (transfer_id, account_id, amount_minor)
+          VALUES (todo.transfer_id, todo.customer, -1000 - todo.charge),
+                 (todo.transfer_id, todo.merchant, 1000);
+        UPDATE accounts SET balance_minor = balance_minor - 1000 - todo.charge
+          WHERE id = todo.customer;
+        UPDATE accounts SET balance_minor = balance_minor + 1000 WHERE id = todo.merchant;
+        IF todo.charge > 0 THEN
+          INSERT INTO entries (transfer_id, account_id, amount_minor)
+            VALUES (todo.transfer_id, todo.broker, todo.charge);
+          UPDATE accounts SET balance_minor = balance_minor + todo.charge WHERE id = todo.broker;
+        END IF;
+        UPDATE orders SET status = 'paid', transfer_id = todo.transfer_id,
+          receipt = convert_to(repeat('r', 700), 'UTF8'), paid_at_ms = 3000
+          WHERE order_id = todo.order_id AND status = 'created';
+      END $$)";
+
+  const std::string url_;
+  const std::string script_;
+  std::string program_;
+};
 
 void Print(const std::string& what, const Rounds& rounds, const Rounds* beside) {
   std::cout << absl::StrFormat("%-58s %s", what, Describe(rounds, "/s"));
@@ -238,7 +336,7 @@ void OnSqlite(const std::string& folder) {
             << std::filesystem::file_size(folder + "/payments.db") / books.orders() << "\n";
 }
 
-void OnPostgres() {
+void OnPostgres(const std::string& folder) {
   auto server = PostgresServer::Start();
   Must(server.status());
   const absl::StatusOr<std::string> url = (*server)->CreateDatabase();
@@ -255,7 +353,12 @@ void OnPostgres() {
     stores.push_back(opened.back().get());
   }
   Books books(*stores[0]);
+  Pgbench pgbench(*url, folder);
+  Rounds pgbench_charged;
+  Rounds pgbench_uncharged;
+  Rounds one_uncharged;
   Rounds one_by_one;
+  Rounds one_each;
   Rounds alone_ms;
   Rounds full_ms;
   Rounds one;
@@ -265,7 +368,11 @@ void OnPostgres() {
   Rounds four_uncharged;
   const absl::Span<Store* const> all(stores);
   for (int round = 0; round < kRounds; ++round) {
+    pgbench_charged.Add(pgbench.Pay(books, 2'000, true));
+    pgbench_uncharged.Add(pgbench.Pay(books, 2'000, false));
     one_by_one.Add(OneByOne(*stores[0], books, 400));
+    one_each.Add(Grouped(all.subspan(0, 1), books, 2'000, true, kCustomers, Trips::kEach));
+    one_uncharged.Add(Grouped(all.subspan(0, 1), books, 2'000, false));
     alone_ms.Add(1e3 / Grouped(all.subspan(0, 1), books, 200, true, 1));
     full_ms.Add(64e3 / Grouped(all.subspan(0, 1), books, 2'000, true, 128));
     one.Add(Grouped(all.subspan(0, 1), books, 2'000, true));
@@ -276,6 +383,10 @@ void OnPostgres() {
   }
   Print("PostgreSQL, one commit per payment", one_by_one, nullptr);
   Print("PostgreSQL, group commit, one broker", one, &one_by_one);
+  Print("  the same, statement by statement", one_each, &one);
+  Print("  beside pgbench, one function call each, 16 clients", pgbench_charged, &one);
+  Print("PostgreSQL, one broker, no charge account", one_uncharged, &one);
+  Print("  beside pgbench", pgbench_uncharged, &one_uncharged);
   Print("PostgreSQL, group commit, two brokers", two, &one);
   Print("PostgreSQL, group commit, four brokers", four, &one);
   Print("PostgreSQL, two brokers, no charge account", two_uncharged, &one);
@@ -295,7 +406,7 @@ int Main() {
             << kRounds << " rounds\n"
             << DescribeMachine() << "\n\n";
   OnSqlite(folder);
-  OnPostgres();
+  OnPostgres(folder);
   std::filesystem::remove_all(folder);
   return 0;
 }
