@@ -167,11 +167,30 @@ absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store) {
   return history;
 }
 
+absl::StatusOr<bool> IsReplaced(storage::Store& store, const crypto::PublicIdentity& own) {
+  std::string served;
+  const absl::Status read = store.Read([&](storage::Transaction& transaction) -> absl::Status {
+    const absl::StatusOr<std::string> noted = transaction.meta().Get(kServedIdentityMetaKey);
+    if (!noted.ok() && !absl::IsNotFound(noted.status())) return noted.status();
+    served = noted.value_or("");
+    return absl::OkStatus();
+  });
+  if (!read.ok()) return read;
+  return !served.empty() && served != own.fingerprint();
+}
+
 absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
                                                   absl::string_view pass_phrase) {
   const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(ParentOf(paths.identity_dir));
   if (!lock.ok()) return lock.status();
-  return Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
+  absl::StatusOr<BrokerIdentity> own =
+      Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
+  if (!own.ok()) return own.status();
+  const absl::Status noted = store.Write([&](storage::Transaction& transaction) {
+    return transaction.meta().Set(kServedIdentityMetaKey, own->lineage.current().fingerprint());
+  });
+  if (!noted.ok()) return noted;
+  return own;
 }
 
 absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(const DataPaths& paths, storage::Store& store,

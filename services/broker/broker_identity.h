@@ -33,12 +33,20 @@ struct BrokerIdentity {
   protocol::IdentityLineage lineage;  // Leads to it.
 };
 
+// The fingerprint of the identity that the latest broker to start has; not there before the first one.
+inline constexpr char kServedIdentityMetaKey[] = "identity_served";
+
 // As the store has it; empty before the first rotation.
 absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store);
 
-// The identity to serve with.
+// The identity to serve with, which is noted in the store.
 absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
                                                   absl::string_view pass_phrase);
+
+// Whether a broker over this store serves with another identity than `own` by now: its successor, since
+// nobody starts with an earlier one. Whoever serves with `own` has to end then: customers and merchants
+// who have followed believe nothing that it signs for what is new.
+absl::StatusOr<bool> IsReplaced(storage::Store& store, const crypto::PublicIdentity& own);
 
 // Makes the next identity, under the same pass phrase. A broker that runs goes on with the old one,
 // which it has in memory, until it is started again. `between` is called after each step, for tests:

@@ -155,6 +155,20 @@ TEST_F(BrokerIdentityTest, AMachineThatStillHasTheOldKeyIsTold) {
   EXPECT_TRUE(LoadBrokerIdentity(DataPaths(other), *store_, kPassphrase).ok());
 }
 
+// The brokers that still have the old key in memory.
+TEST_F(BrokerIdentityTest, WhoServesLearnsThatAnotherOneServesWithTheNextKey) {
+  EXPECT_FALSE(*IsReplaced(*store_, crypto::TestIdentity(0).public_identity()));
+  const absl::StatusOr<BrokerIdentity> before = Load();
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current()));
+  ASSERT_TRUE(Rotate().ok());
+  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current())) << "nobody serves with it yet";
+  const absl::StatusOr<BrokerIdentity> after = Load();
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(*IsReplaced(*store_, before->lineage.current()));
+  EXPECT_FALSE(*IsReplaced(*store_, after->lineage.current()));
+}
+
 TEST_F(BrokerIdentityTest, ADamagedHistoryIsNoHistory) {
   ASSERT_TRUE(Rotate().ok());
   v1::IdentityHistory history = *ReadIdentityHistory(*store_);

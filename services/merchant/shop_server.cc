@@ -73,6 +73,10 @@ struct BrokerEnd {
     std::lock_guard<std::mutex> lock(mutex);
     return conversation.lock();
   }
+  // Whether this end or another one of the same broker was the first to hear of its new identity.
+  void CloseUnlessCurrent() {
+    if (const auto open = Conversation()) open->CloseUnless(*pinned->current());
+  }
 };
 
 // Holds a data folder for one server at a time, for as long as the process lives or until destruction.
@@ -139,6 +143,7 @@ struct ShopServer::State {
 
   absl::Status AddBroker(const std::string& address, bool plain_tcp, const v1::BrokerCard& card,
                          PinnedBroker* pinned);
+  void Follow(BrokerEnd& end);
   void Sweep(int count);
   v1::MerchantStatusReply Report();
   void ReportRefusals();
@@ -202,8 +207,7 @@ absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain
   broker->client = LinkClient::Create(
       [this, end](const AcceptLink& make_handler) {
         // Beside the handshake, which must not wait for it: what it brings is for the next one.
-        askers.Run([end] { FollowBroker(*end->link_stub, *end->pinned).status().IgnoreError(); })
-            .IgnoreError();
+        askers.Run([this, end] { Follow(*end); }).IgnoreError();
         return DialGrpcLink(*end->link_stub, LinkKind::kMerchant, make_handler, refusals);
       },
       [end, deps](std::shared_ptr<Link> made, std::function<void()> established) {
@@ -218,8 +222,14 @@ absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain
   return absl::OkStatus();
 }
 
+void ShopServer::State::Follow(BrokerEnd& end) {
+  if (!FollowBroker(*end.link_stub, *end.pinned).value_or(false)) return;
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) broker->CloseUnlessCurrent();
+}
+
 void ShopServer::State::Sweep(int count) {
   for (const std::unique_ptr<BrokerEnd>& broker : brokers) {
+    broker->CloseUnlessCurrent();  // It may have begun just when another one followed.
     if (const auto conversation = broker->Conversation()) conversation->Sweep();
   }
   sender.Sweep();
