@@ -494,7 +494,10 @@ absl::Status CopyPostgresStore(const std::string& url, const std::string& to,
   if (!target.ok()) return target.status();
   status = (*target)->Migrate(BrokerMigrations());
   if (!status.ok()) return status;
-  status = (*source)->InSnapshot([&] {
+  status = (*source)->InSnapshot([&]() -> absl::Status {
+    // Reads whole tables.
+    const absl::Status unhurried = (*source)->Prepare("SET LOCAL statement_timeout = 0").Run();
+    if (!unhurried.ok()) return unhurried;
     return (*target)->InTransaction([&] {
       return WithoutTriggers(**target, [&]() -> absl::Status {
         absl::StatusOr<std::vector<Table>> tables = ReadTables(**target);
