@@ -256,7 +256,7 @@ void Drain(const v1::BrokerConfig& config, BrokerCore& broker, Readiness& readin
   const Clock::time_point began = Clock::now();
   const Clock::time_point deadline = began + std::chrono::milliseconds(config.drain_timeout_ms());
   readiness.StartDraining();
-  server.SetServing(false);
+  server.StopServing();
   WaitUntilDrained([&broker] { return broker.Drain(); }, deadline);
   const auto milliseconds = [](Clock::duration duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();

@@ -409,7 +409,7 @@ void ShopServer::Drain() {
   const auto deadline =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(state.drain_timeout_ms);
   state.readiness.StartDraining();
-  state.runner->SetServing(false);
+  state.runner->StopServing();
   state.shop.Close();
   // Checkouts need the links; deliveries run beside them.
   const bool answered =
