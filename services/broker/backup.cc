@@ -325,7 +325,10 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
   if (status.ok()) status = Sync(database, O_RDONLY);
   if (!status.ok()) return status;
 
-  // Not before, since the copy may take long.
+  absl::StatusOr<v1::BackupFile> hashed = CopyAndHash(database, kDatabaseName, "", kPrivateMode);
+  if (!hashed.ok()) return hashed.status();
+
+  // Not before, since whatever concerns the database may take long.
   const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(keys_dir);
   if (!lock.ok()) return lock.status();
   BackupReport report;
@@ -370,9 +373,7 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
   }
   status = CheckComplete(names, data_dir);
   if (!status.ok()) return status;
-  absl::StatusOr<v1::BackupFile> file = CopyAndHash(database, kDatabaseName, "", kPrivateMode);
-  if (!file.ok()) return file.status();
-  *manifest.add_files() = *std::move(file);
+  *manifest.add_files() = *std::move(hashed);
   manifest.set_manifest_sha256_hex(ManifestHash(manifest));
   status = WriteFileAtomically((*work)->Path(kManifestName), ToTextProto(manifest), kPrivateMode,
                                /*replace=*/false);
