@@ -5,7 +5,8 @@
 // (protocol/identity_chain.h) and stores that in the store's meta table: this is the moment at which it
 // has happened. Then identity.next/ takes the place of identity/, the old private keys are removed,
 // since nothing needs them any more, and the card names the new identity. Whatever of this is missing
-// after a crash is done by the next call of either function.
+// after a crash is done by the next call of either function. A store that knows less than the card, since
+// it was restored, gets the history back from there.
 //
 // Errors: FailedPrecondition when the store knows of another identity than the folder has; those of
 // keys, files and stores. Thread-safe, also among processes.
@@ -25,7 +26,8 @@
 
 namespace blindcart::broker {
 
-// Where the store keeps the serialised v1::IdentityHistory; not there before the first rotation.
+// Where the store keeps the serialised v1::IdentityHistory; not there, or empty, before the first
+// rotation.
 inline constexpr char kIdentityHistoryMetaKey[] = "identity_history";
 
 struct BrokerIdentity {
