@@ -81,13 +81,23 @@ absl::Status SyncFolder(const std::string& path) {
   return Sync(path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
 }
 
+// Makes a folder and whatever lacks above it, to stay after a loss of power.
+absl::Status MakeParents(const fs::path& folder) {
+  std::error_code error;
+  if (folder.empty() || fs::exists(folder, error)) return absl::OkStatus();
+  const absl::Status above = MakeParents(folder.parent_path());
+  if (!above.ok()) return above;
+  if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
+    return FileError("make", folder.string());
+  return SyncFolder(folder.parent_path().string());
+}
+
 // A folder under a name that nobody else has, which is removed unless it becomes what it was made for.
 class WorkFolder {
  public:
   static absl::StatusOr<std::unique_ptr<WorkFolder>> MakeBeside(const std::string& target) {
-    std::error_code error;
-    const fs::path parent = fs::path(target).parent_path();
-    if (!parent.empty()) fs::create_directories(parent, error);
+    const absl::Status made = MakeParents(fs::path(target).parent_path());
+    if (!made.ok()) return made;
     std::string name = absl::StrCat(target, ".XXXXXX");
     if (mkdtemp(name.data()) == nullptr) return FileError("make a folder beside", target);
     return std::unique_ptr<WorkFolder>(new WorkFolder(target, std::move(name)));
