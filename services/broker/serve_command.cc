@@ -353,7 +353,7 @@ void AddServeCommand(CLI::App& app, Run* run) {
       "Prints \"ready address=ADDRESS\" for each address (and before it \"metrics "
       "address=ADDRESS\"\n"
       "if that port is wanted). On SIGTERM or Ctrl-C it takes nothing new, finishes what is under\n"
-      "way, for drain_timeout_ms at most, and ends; a second one ends it at once.\n"
+      "way, for drain_timeout_ms at most, and ends; after a second one it waits for nothing.\n"
       "Examples:\n"
       "  broker serve\n"
       "  broker serve --data-dir /srv/broker --listen 127.0.0.1:0 --address-file /run/broker.addr");
