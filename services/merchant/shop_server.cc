@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -355,9 +357,16 @@ absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::Merchant
   if (!goods.ok()) return goods.status();
   std::vector<std::unique_ptr<PinnedBroker>> pinned;
   for (int i = 0; i < config.brokers_size(); ++i) {
+    const std::string& card_path = config.brokers(i).card_path();
+    std::error_code error;
+    const std::string pinned_path = std::filesystem::absolute(card_path, error).lexically_normal();
     absl::StatusOr<std::unique_ptr<PinnedBroker>> broker = PinnedBroker::Open(
-        cards[static_cast<size_t>(i)], config.brokers(i).card_path(), protocol::SystemClock(),
-        [](const protocol::IdentityLineage&) { return absl::OkStatus(); });
+        cards[static_cast<size_t>(i)], card_path, protocol::SystemClock(),
+        // The database outlives those who follow.
+        [database = database->get(), pinned_path](const protocol::IdentityLineage& lineage) {
+          return database->PinBroker(pinned_path, lineage.current().fingerprint(),
+                                     lineage.Former());
+        });
     if (!broker.ok()) return broker.status();
     pinned.push_back(*std::move(broker));
   }
