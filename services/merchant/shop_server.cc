@@ -215,8 +215,12 @@ absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain
       [end, deps](std::shared_ptr<Link> made, std::function<void()> established) {
         std::shared_ptr<BrokerConversation> conversation = BrokerConversation::Start(
             std::move(made), deps, end->pinned->current(), std::move(established));
-        std::lock_guard<std::mutex> lock(end->mutex);
-        end->conversation = conversation;
+        {
+          std::lock_guard<std::mutex> lock(end->mutex);
+          end->conversation = conversation;
+        }
+        // Another end may have followed the broker in between, and not have seen this one.
+        end->CloseUnlessCurrent();
         return conversation->MakeHandler();
       },
       scheduler, protocol::SystemClock(), crypto::SystemRandom());
@@ -231,7 +235,6 @@ void ShopServer::State::Follow(BrokerEnd& end) {
 
 void ShopServer::State::Sweep(int count) {
   for (const std::unique_ptr<BrokerEnd>& broker : brokers) {
-    broker->CloseUnlessCurrent();  // It may have begun just when another one followed.
     if (const auto conversation = broker->Conversation()) conversation->Sweep();
   }
   sender.Sweep();
