@@ -126,11 +126,8 @@ std::vector<v1::IdentityLink> IdentityLineage::LinksAfter(absl::string_view fing
 const crypto::PublicIdentity& IdentityLineage::SignerOf(const v1::Receipt& receipt,
                                                         int64_t order_made_at_ms) const {
   for (size_t i = links_.size(); i > 0; --i) {
-    const int64_t retired_at_ms = followed_at_ms_[i - 1];
-    if (order_made_at_ms > retired_at_ms ||
-        receipt.paid_at_ms() > retired_at_ms + kIdentityChangeSlackMs) {
-      break;  // Those before were retired earlier still.
-    }
+    // Those before were retired earlier still.
+    if (order_made_at_ms > followed_at_ms_[i - 1]) break;
     if (VerifyReceipt(identities_[i - 1], receipt).ok()) return identities_[i - 1];
   }
   return current();

@@ -29,9 +29,6 @@ namespace blindcart::protocol {
 
 // Of one history, and so of one answer.
 inline constexpr int kMaxIdentityLinks = 64;
-// A payment under way while the identity changed has a receipt of the old one that may be this much
-// younger than the change, as the receiver's clock tells it: the freshness window of the channel.
-inline constexpr int64_t kIdentityChangeSlackMs = 120'000;
 
 v1::IdentityLink MakeIdentityLink(const crypto::Identity& old_identity,
                                   const crypto::PublicIdentity& next, int64_t counter,
@@ -67,7 +64,8 @@ class IdentityLineage {
 
   // The identity to check a receipt by. That is the present one, except for an order made (by the
   // clock of whoever asks) before that was followed: then it may be the one before, if it has
-  // signed the receipt, and so on. A retired key can therefore not pay for anything new.
+  // signed the receipt, and so on. A retired key can therefore not pay for anything new. The receipt's
+  // own time says nothing here: whoever signs it chooses it.
   const crypto::PublicIdentity& SignerOf(const v1::Receipt& receipt,
                                          int64_t order_made_at_ms) const;
 

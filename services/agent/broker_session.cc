@@ -222,6 +222,9 @@ std::vector<std::shared_ptr<BrokerListener>> BrokerSession::Listeners() {
 
 absl::Status BrokerSession::NoteRejectionLocked(int64_t retry_after_ms) {
   ++failures_;
+  // Another broker may accept what this one, which has not been given the market's new key, does not.
+  // Only the next time: a wrong password counts at all of them.
+  address_ = (address_ + 1) % peer_->addresses;
   if (++rejections_ >= options_.max_rejections) {
     LogWarning("broker.login_given_up");
     ForgetLocked();

@@ -3,7 +3,8 @@
 // the password stays in wiped memory until logout; the password itself does not.
 //
 // Where a market has several brokers, it begins with any of them, goes on with any other one when its
-// link is lost, and calls the broker unreachable once none of them answers.
+// link is lost, asks the next one the next time after a refusal, and calls the broker unreachable once
+// none of them answers.
 //
 // Errors, with words for people: Unauthenticated (not logged in, or the login was not accepted: never
 // which part of it), Unavailable (the broker cannot be reached or does not answer), DataLoss (an

@@ -114,6 +114,14 @@ TEST(BrokerSessionTest, AnUnreachableBrokerIsUnavailable) {
   EXPECT_FALSE(world.agent().broker().state().logged_in);
 }
 
+TEST(BrokerSessionTest, AfterARefusalTheNextBrokerIsTried) {
+  TestWorld world(/*broker_addresses=*/3);
+  ASSERT_FALSE(world.Login("wrong").ok());
+  ASSERT_TRUE(world.Login().ok());
+  ASSERT_EQ(world.dialled.size(), 2u);
+  EXPECT_EQ(world.dialled[1], (world.dialled[0] + 1) % 3);
+}
+
 TEST(BrokerSessionTest, AnotherBrokerOfTheMarketTakesOverAtOnce) {
   TestWorld world(/*broker_addresses=*/3);
   ASSERT_TRUE(world.Login().ok());

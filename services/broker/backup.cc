@@ -81,13 +81,23 @@ absl::Status SyncFolder(const std::string& path) {
   return Sync(path.empty() ? "." : path, O_RDONLY | O_DIRECTORY);
 }
 
+// Makes a folder and whatever lacks above it, to stay after a loss of power.
+absl::Status MakeParents(const fs::path& folder) {
+  std::error_code error;
+  if (folder.empty() || fs::exists(folder, error)) return absl::OkStatus();
+  const absl::Status above = MakeParents(folder.parent_path());
+  if (!above.ok()) return above;
+  if (mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST)
+    return FileError("make", folder.string());
+  return SyncFolder(folder.parent_path().string());
+}
+
 // A folder under a name that nobody else has, which is removed unless it becomes what it was made for.
 class WorkFolder {
  public:
   static absl::StatusOr<std::unique_ptr<WorkFolder>> MakeBeside(const std::string& target) {
-    std::error_code error;
-    const fs::path parent = fs::path(target).parent_path();
-    if (!parent.empty()) fs::create_directories(parent, error);
+    const absl::Status made = MakeParents(fs::path(target).parent_path());
+    if (!made.ok()) return made;
     std::string name = absl::StrCat(target, ".XXXXXX");
     if (mkdtemp(name.data()) == nullptr) return FileError("make a folder beside", target);
     return std::unique_ptr<WorkFolder>(new WorkFolder(target, std::move(name)));
@@ -325,7 +335,10 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
   if (status.ok()) status = Sync(database, O_RDONLY);
   if (!status.ok()) return status;
 
-  // Not before, since the copy may take long.
+  absl::StatusOr<v1::BackupFile> hashed = CopyAndHash(database, kDatabaseName, "", kPrivateMode);
+  if (!hashed.ok()) return hashed.status();
+
+  // Not before, since whatever concerns the database may take long.
   const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(keys_dir);
   if (!lock.ok()) return lock.status();
   BackupReport report;
@@ -370,9 +383,7 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
   }
   status = CheckComplete(names, data_dir);
   if (!status.ok()) return status;
-  absl::StatusOr<v1::BackupFile> file = CopyAndHash(database, kDatabaseName, "", kPrivateMode);
-  if (!file.ok()) return file.status();
-  *manifest.add_files() = *std::move(file);
+  *manifest.add_files() = *std::move(hashed);
   manifest.set_manifest_sha256_hex(ManifestHash(manifest));
   status = WriteFileAtomically((*work)->Path(kManifestName), ToTextProto(manifest), kPrivateMode,
                                /*replace=*/false);

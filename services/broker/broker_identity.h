@@ -5,7 +5,8 @@
 // (protocol/identity_chain.h) and stores that in the store's meta table: this is the moment at which it
 // has happened. Then identity.next/ takes the place of identity/, the old private keys are removed,
 // since nothing needs them any more, and the card names the new identity. Whatever of this is missing
-// after a crash is done by the next call of either function.
+// after a crash is done by the next call of either function. A store that knows less than the card, since
+// it was restored, gets the history back from there.
 //
 // Errors: FailedPrecondition when the store knows of another identity than the folder has; those of
 // keys, files and stores. Thread-safe, also among processes.
@@ -25,7 +26,8 @@
 
 namespace blindcart::broker {
 
-// Where the store keeps the serialised v1::IdentityHistory; not there before the first rotation.
+// Where the store keeps the serialised v1::IdentityHistory; not there, or empty, before the first
+// rotation.
 inline constexpr char kIdentityHistoryMetaKey[] = "identity_history";
 
 struct BrokerIdentity {
@@ -33,12 +35,20 @@ struct BrokerIdentity {
   protocol::IdentityLineage lineage;  // Leads to it.
 };
 
+// The fingerprint of the identity that the latest broker to start has; not there before the first one.
+inline constexpr char kServedIdentityMetaKey[] = "identity_served";
+
 // As the store has it; empty before the first rotation.
 absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store);
 
-// The identity to serve with.
+// The identity to serve with, which is noted in the store.
 absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
                                                   absl::string_view pass_phrase);
+
+// Whether a broker over this store serves with another identity than `own` by now: its successor, since
+// nobody starts with an earlier one. Whoever serves with `own` has to end then: customers and merchants
+// who have followed believe nothing that it signs for what is new.
+absl::StatusOr<bool> IsReplaced(storage::Store& store, const crypto::PublicIdentity& own);
 
 // Makes the next identity, under the same pass phrase. A broker that runs goes on with the old one,
 // which it has in memory, until it is started again. `between` is called after each step, for tests:

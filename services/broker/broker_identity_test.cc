@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/optional.h"
 #include "crypto/encoding.h"
 #include "crypto/identity.h"
 #include "crypto/key_file.h"
@@ -60,6 +62,13 @@ class BrokerIdentityTest : public ::testing::Test {
     return absl::OkStatus();
   }) {
     return RotateBrokerIdentity(DataPaths(folder_), *store_, kPassphrase, kNowMs, between);
+  }
+  void SetHistory(const std::string& bytes) {
+    ASSERT_TRUE(store_
+                    ->Write([&](storage::Transaction& transaction) {
+                      return transaction.meta().Set(kIdentityHistoryMetaKey, bytes);
+                    })
+                    .ok());
   }
   std::vector<std::string> Folders() {
     std::vector<std::string> names;
@@ -155,20 +164,114 @@ TEST_F(BrokerIdentityTest, AMachineThatStillHasTheOldKeyIsTold) {
   EXPECT_TRUE(LoadBrokerIdentity(DataPaths(other), *store_, kPassphrase).ok());
 }
 
+// The brokers that still have the old key in memory.
+TEST_F(BrokerIdentityTest, WhoServesLearnsThatAnotherOneServesWithTheNextKey) {
+  EXPECT_FALSE(*IsReplaced(*store_, crypto::TestIdentity(0).public_identity()));
+  const absl::StatusOr<BrokerIdentity> before = Load();
+  ASSERT_TRUE(before.ok()) << before.status();
+  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current()));
+  ASSERT_TRUE(Rotate().ok());
+  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current())) << "nobody serves with it yet";
+  const absl::StatusOr<BrokerIdentity> after = Load();
+  ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_TRUE(*IsReplaced(*store_, before->lineage.current()));
+  EXPECT_FALSE(*IsReplaced(*store_, after->lineage.current()));
+}
+
+// A write whose commit is not answered, and happens when the next one wants the same row.
+class LateStore : public storage::Store {
+ public:
+  explicit LateStore(Store& real) : real_(real) {}
+  absl::Status Read(absl::FunctionRef<absl::Status(storage::Transaction&)> body) override {
+    return real_.Read(body);
+  }
+  absl::Status Write(absl::FunctionRef<absl::Status(storage::Transaction&)> body) override {
+    if (!lost_) {
+      lost_ = true;
+      std::string value;
+      const absl::Status undone = real_.Write([&](storage::Transaction& transaction) {
+        const absl::Status status = body(transaction);
+        if (!status.ok()) return status;
+        value = transaction.meta().Get(kIdentityHistoryMetaKey).value_or("");
+        return absl::AbortedError("not yet");
+      });
+      if (!absl::IsAborted(undone)) return undone;
+      pending_ = std::move(value);
+      return absl::UnavailableError("nobody knows whether it was committed");
+    }
+    if (pending_.has_value()) {
+      const absl::Status happened = real_.Write([&](storage::Transaction& transaction) {
+        return transaction.meta().Set(kIdentityHistoryMetaKey, *pending_);
+      });
+      if (!happened.ok()) return happened;
+      pending_.reset();
+    }
+    return real_.Write(body);
+  }
+  absl::Status WriteBatch(absl::Span<storage::WriteJob> jobs) override {
+    return real_.WriteBatch(jobs);
+  }
+  absl::StatusOr<std::vector<std::string>> CheckIntegrity() override {
+    return real_.CheckIntegrity();
+  }
+
+ private:
+  Store& real_;
+  bool lost_ = false;
+  absl::optional<std::string> pending_;
+};
+
+TEST_F(BrokerIdentityTest, TheNextKeyIsKeptUntilItIsClearThatNobodyIsToldOfIt) {
+  LateStore late(*store_);
+  const auto rotated = RotateBrokerIdentity(DataPaths(folder_), late, kPassphrase, kNowMs);
+  ASSERT_TRUE(absl::IsUnavailable(rotated.status())) << rotated.status();
+  EXPECT_EQ(ReadIdentityHistory(*store_)->links_size(), 0);
+  const auto loaded = LoadBrokerIdentity(DataPaths(folder_), late, kPassphrase);
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ExpectSettled(*loaded, 1);
+}
+
+TEST_F(BrokerIdentityTest, AStoreOfBeforeGetsTheHistoryBackFromTheCard) {
+  std::string first_history;
+  for (int changes : {1, 2}) {
+    ASSERT_TRUE(Rotate().ok()) << changes;
+    if (changes == 1) first_history = ReadIdentityHistory(*store_)->SerializeAsString();
+  }
+  const std::string whole = ReadIdentityHistory(*store_)->SerializeAsString();
+  for (const std::string& restored : {std::string(), first_history}) {
+    SetHistory(restored);
+    const absl::StatusOr<BrokerIdentity> loaded = Load();
+    ASSERT_TRUE(loaded.ok()) << loaded.status();
+    ExpectSettled(*loaded, 2);
+    EXPECT_EQ(ReadIdentityHistory(*store_)->SerializeAsString(), whole);
+  }
+  // Another broker's store.
+  SetHistory(protocol::IdentityLineage(crypto::TestIdentity(4).public_identity())
+                 .Follow({protocol::MakeIdentityLink(crypto::TestIdentity(4),
+                                                     crypto::TestIdentity(5).public_identity(), 1,
+                                                     kNowMs)},
+                         kNowMs)
+                 ->ToHistory()
+                 .SerializeAsString());
+  EXPECT_TRUE(absl::IsFailedPrecondition(Load().status())) << Load().status();
+}
+
+TEST_F(BrokerIdentityTest, AFolderThatCannotBeExchangedIsLeftAlone) {
+  fs::rename(folder_ + "/identity", folder_ + "/elsewhere");
+  fs::create_directory_symlink(folder_ + "/elsewhere", folder_ + "/identity");
+  const absl::StatusOr<BrokerIdentity> rotated = Rotate();
+  EXPECT_TRUE(absl::IsFailedPrecondition(rotated.status())) << rotated.status();
+  EXPECT_EQ(ReadIdentityHistory(*store_)->links_size(), 0);
+  EXPECT_FALSE(fs::exists(folder_ + "/identity.next"));
+}
+
 TEST_F(BrokerIdentityTest, ADamagedHistoryIsNoHistory) {
   ASSERT_TRUE(Rotate().ok());
   v1::IdentityHistory history = *ReadIdentityHistory(*store_);
   history.mutable_links(0)->set_announced_at_ms(1);
-  const auto store = [&](const std::string& bytes) {
-    ASSERT_TRUE(store_
-                    ->Write([&](storage::Transaction& transaction) {
-                      return transaction.meta().Set(kIdentityHistoryMetaKey, bytes);
-                    })
-                    .ok());
-  };
-  store(history.SerializeAsString());
+  SetHistory(history.SerializeAsString());
   EXPECT_TRUE(absl::IsDataLoss(Load().status())) << Load().status();
-  store("");
+  SetHistory("nonsense");
   EXPECT_TRUE(absl::IsDataLoss(Load().status()));
 }
 

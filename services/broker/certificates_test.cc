@@ -346,7 +346,9 @@ TEST_F(CertificatesTest, ListIsRenewedBeforeItsEnd) {
   clock_.Advance(3 * kDayMs);
   const auto alice = LoggedIn(kAlice);
   const crypto::RevocationList list = List(*alice);
-  EXPECT_EQ(list.number(), number + 1);
+  EXPECT_GT(list.number(), number);
+  // Whatever lists this database knows: it may have been restored, and agents keep the highest number.
+  EXPECT_EQ(list.number(), static_cast<uint64_t>(absl::ToUnixSeconds(Now())));
   EXPECT_EQ(list.next_update(), Now() + absl::Hours(24 * 7));
 }
 

@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "services/broker/commands.h"
 #include "services/broker/config.h"
+#include "services/broker/key_lock.h"
 #include "services/broker/tls_files.h"
 #include "services/common/broker_card.h"
 #include "services/common/files.h"
@@ -72,6 +73,9 @@ absl::Status Join(const JoinOptions& options) {
   const absl::StatusOr<v1::BrokerConfig> config = ConfigFor(options, *first);
   if (!config.ok()) return config.status();
   const DataPaths from(first->data_dir());
+  // All of it belongs together: no other command changes keys or card meanwhile.
+  const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(first->data_dir());
+  if (!lock.ok()) return lock.status();
   const DataPaths paths(options.data_dir);
   std::error_code error;
   if (std::filesystem::exists(options.data_dir, error) &&

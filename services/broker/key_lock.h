@@ -2,6 +2,7 @@
 #ifndef BLINDCART_SERVICES_BROKER_KEY_LOCK_H_
 #define BLINDCART_SERVICES_BROKER_KEY_LOCK_H_
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -9,11 +10,16 @@
 
 namespace blindcart::broker {
 
-// Of the folder with the keys, for as long as the object lives. Take waits for others, who hold it for
-// moments only. Works between processes and between threads.
+// Of the folder with the keys, for as long as the object lives. Works between processes and between
+// threads.
 class KeyLock {
  public:
-  static absl::StatusOr<std::unique_ptr<KeyLock>> Take(const std::string& folder);
+  // Others hold it for seconds at most, when they make keys.
+  static constexpr int64_t kPatienceMs = 30'000;
+
+  // Waits for others. Unavailable when they hold it for longer than that.
+  static absl::StatusOr<std::unique_ptr<KeyLock>> Take(const std::string& folder,
+                                                       int64_t patience_ms = kPatienceMs);
   ~KeyLock();
   KeyLock(const KeyLock&) = delete;
   KeyLock& operator=(const KeyLock&) = delete;

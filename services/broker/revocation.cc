@@ -69,11 +69,13 @@ absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
     storage::Transaction& transaction, const crypto::CertificateAuthority& authority,
     int64_t now_ms, int64_t lifetime_ms) {
   storage::StoredRevocationList list;
-  list.number = 1;
+  // Not below the time in seconds: a database that was brought back from a backup knows earlier lists
+  // only, and readers keep the list with the highest number.
+  list.number = std::max<int64_t>(1, now_ms / 1'000);
   const absl::StatusOr<storage::StoredRevocationList> previous =
       transaction.certificates().GetRevocationList();
   if (previous.ok()) {
-    list.number = previous->number + 1;
+    list.number = std::max(list.number, previous->number + 1);
   } else if (!absl::IsNotFound(previous.status())) {
     return previous.status();
   }

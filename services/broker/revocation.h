@@ -33,8 +33,9 @@ absl::StatusOr<absl::optional<storage::StoredRevocationList>> FindCurrentRevocat
 // Whether the list, with what was revoked since, leaves little room.
 absl::StatusOr<bool> IsRevocationListNearlyFull(storage::Transaction& transaction);
 
-// Signs and stores the next list, which is good for `lifetime_ms`, and returns it. Certificates that
-// have long expired are left out. ResourceExhausted when more are revoked than a list can name: the
+// Signs and stores the next list, which is good for `lifetime_ms`, and returns it. Its number is above
+// those of all before, also of those that a restored database does not know. Certificates that have
+// long expired are left out. ResourceExhausted when more are revoked than a list can name: the
 // revocations stay as they are, and so does the list before.
 absl::StatusOr<storage::StoredRevocationList> MakeRevocationList(
     storage::Transaction& transaction, const crypto::CertificateAuthority& authority,

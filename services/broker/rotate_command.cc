@@ -31,7 +31,7 @@ absl::Status Rotate(const RotateOptions& options) {
       << "The broker has a new key, its change number " << rotated->lineage.counter()
       << ", announced under the old one.\n"
       << "  fingerprint  " << crypto::HexEncode(rotated->lineage.current().fingerprint()) << "\n"
-      << "  card         " << paths.card << "  (hand out this one from now on)\n"
+      << "  card         " << paths.card << "  (hand it out once the broker was started again)\n"
       << "The old private key is removed. A broker that runs serves on with it from memory "
          "until it is\n"
       << "started again; then its sessions end, and agents and merchants follow by "

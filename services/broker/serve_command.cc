@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 #include <cstdlib>
@@ -43,6 +44,7 @@ using protocol::RefusalReason;
 constexpr int64_t kMinShutdownGraceMs = 200;
 constexpr int64_t kMaxShutdownGraceMs = 2'000;
 constexpr int64_t kReportIntervalMs = 60'000;
+constexpr int kWatchIntervalMs = 200;
 
 struct ServeOptions {
   std::string data_dir;
@@ -132,10 +134,14 @@ class Housekeeping {
 // a look waits for the database.
 class Polling {
  public:
-  Polling(BrokerCore& broker, int64_t interval_ms) : broker_(broker), interval_ms_(interval_ms) {
+  Polling(BrokerCore& broker, storage::Store& store, const crypto::PublicIdentity& own,
+          int64_t interval_ms)
+      : broker_(broker), store_(store), own_(own), interval_ms_(interval_ms) {
     Plan();
   }
   void Shutdown() { scheduler_.Shutdown(); }
+  // Another broker has the next identity (broker_identity.h).
+  bool replaced() const { return replaced_; }
 
  private:
   void Plan() {
@@ -146,12 +152,17 @@ class Polling {
     const int64_t delay_ms = interval_ms_ * 3 / 4 + interval_ms_ * chance / (2 * 65'536);
     scheduler_.RunAfter(delay_ms, [this] {
       broker_.Poll();
+      // A database that does not answer is asked again.
+      if (IsReplaced(store_, own_).value_or(false)) replaced_ = true;
       Plan();
     });
   }
 
   BrokerCore& broker_;
+  storage::Store& store_;
+  const crypto::PublicIdentity& own_;
   const int64_t interval_ms_;
+  std::atomic<bool> replaced_{false};
   ThreadScheduler scheduler_;
 };
 
@@ -245,7 +256,7 @@ void Drain(const v1::BrokerConfig& config, BrokerCore& broker, Readiness& readin
   const Clock::time_point began = Clock::now();
   const Clock::time_point deadline = began + std::chrono::milliseconds(config.drain_timeout_ms());
   readiness.StartDraining();
-  server.SetServing(false);
+  server.StopServing();
   WaitUntilDrained([&broker] { return broker.Drain(); }, deadline);
   const auto milliseconds = [](Clock::duration duration) {
     return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
@@ -303,11 +314,20 @@ absl::Status Serve(const ServeOptions& options) {
   ThreadScheduler scheduler;
   Housekeeping housekeeping(**broker, goods, readiness, **runner, scheduler);
   housekeeping.Start();
-  Polling polling(**broker, config.limits().poll_interval_ms());
+  Polling polling(**broker, *opened->store, keys->lineage.current(),
+                  config.limits().poll_interval_ms());
   status = AnnounceReady((*runner)->addresses(), options.address_file);
   if (status.ok()) {
     LogInfo("broker.ready", {{"addresses", static_cast<int64_t>((*runner)->addresses().size())}});
-    WaitForTerminationSignal();
+    while (!polling.replaced() && !WaitForTerminationSignal(kWatchIntervalMs)) {
+    }
+    if (polling.replaced()) {
+      LogWarning("broker.identity_replaced");
+      status = absl::FailedPreconditionError(
+          "another broker of this market serves with the changed key, so this one, which still had "
+          "the one before, has ended. Start it again, with identity/ and broker.card of the other "
+          "one");
+    }
   }
 
   Drain(config, **broker, readiness, **runner);
@@ -333,7 +353,7 @@ void AddServeCommand(CLI::App& app, Run* run) {
       "Prints \"ready address=ADDRESS\" for each address (and before it \"metrics "
       "address=ADDRESS\"\n"
       "if that port is wanted). On SIGTERM or Ctrl-C it takes nothing new, finishes what is under\n"
-      "way, for drain_timeout_ms at most, and ends; a second one ends it at once.\n"
+      "way, for drain_timeout_ms at most, and ends; after a second one it waits for nothing.\n"
       "Examples:\n"
       "  broker serve\n"
       "  broker serve --data-dir /srv/broker --listen 127.0.0.1:0 --address-file /run/broker.addr");

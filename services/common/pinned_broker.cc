@@ -78,9 +78,23 @@ absl::Status PinnedBroker::Follow(const std::vector<v1::IdentityLink>& links) {
   return absl::OkStatus();
 }
 
+v1::BrokerCard PinnedBroker::LatestCard() const {
+  absl::StatusOr<LoadedBrokerCard> latest = LoadBrokerCard(card_path_);
+  if (!latest.ok()) return card_;
+  const v1::IdentityHistory& history = latest->card.history();
+  if (!history.links().empty()) {
+    const absl::StatusOr<protocol::IdentityLineage> known = protocol::IdentityLineage::FromHistory(
+        history, std::vector<int64_t>(static_cast<size_t>(history.links_size())));
+    if (!known.ok() || !known->Knows(current()->fingerprint())) return card_;
+  } else if (latest->identity.fingerprint() != current()->fingerprint()) {
+    return card_;
+  }
+  return std::move(latest->card);
+}
+
 absl::Status PinnedBroker::Write(const protocol::IdentityLineage& lineage) const {
   if (card_path_.empty()) return absl::OkStatus();
-  v1::BrokerCard card = card_;
+  v1::BrokerCard card = LatestCard();
   card.set_identity_pem(lineage.current().ToPem());
   card.set_fingerprint_hex(crypto::HexEncode(lineage.current().fingerprint()));
   *card.mutable_history() = lineage.ToHistory();

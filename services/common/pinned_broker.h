@@ -48,6 +48,9 @@ class PinnedBroker {
  private:
   PinnedBroker(v1::BrokerCard card, std::string card_path, protocol::IdentityLineage lineage,
                const protocol::Clock& clock, Keep keep);
+  // What stands in the file by now when that is of the same broker: the operator's newer card may have been
+  // put there, with further addresses. Else the card of the beginning.
+  v1::BrokerCard LatestCard() const;
   absl::Status Write(const protocol::IdentityLineage& lineage) const;
 
   const v1::BrokerCard card_;  // As it was at the beginning.

@@ -90,6 +90,36 @@ TEST_F(PinnedBrokerTest, FollowsAndRemembers) {
   EXPECT_EQ(Open()->lineage()->counter(), 3);
 }
 
+TEST_F(PinnedBrokerTest, WhatTheOperatorHasPutOnTheCardSinceIsKept) {
+  const std::unique_ptr<PinnedBroker> pinned = Open();
+  v1::BrokerCard card = Card();
+  card.add_further_addresses("localhost:7444");
+  Write(card);
+  ASSERT_TRUE(pinned->Follow({Link(0, 1, 1)}).ok());
+  EXPECT_THAT(Card().further_addresses(), ElementsAre("localhost:7444"));
+  EXPECT_EQ(Open()->current()->fingerprint(), Public(1).fingerprint());
+
+  // One that has the next change already.
+  card = Card();
+  card.add_further_addresses("localhost:7445");
+  card.set_identity_pem(Public(2).ToPem());
+  card.set_fingerprint_hex(crypto::HexEncode(Public(2).fingerprint()));
+  *card.mutable_history()->add_links() = Link(1, 2, 2);
+  Write(card);
+  ASSERT_TRUE(pinned->Follow({Link(1, 2, 2)}).ok());
+  EXPECT_THAT(Card().further_addresses(), ElementsAre("localhost:7444", "localhost:7445"));
+
+  // Another broker's.
+  card = v1::BrokerCard();
+  card.set_address("elsewhere:7443");
+  card.set_identity_pem(Public(4).ToPem());
+  card.set_fingerprint_hex(crypto::HexEncode(Public(4).fingerprint()));
+  Write(card);
+  ASSERT_TRUE(pinned->Follow({Link(2, 3, 3)}).ok());
+  EXPECT_EQ(Card().address(), "localhost:7443");
+  EXPECT_EQ(Open()->lineage()->counter(), 3);
+}
+
 TEST_F(PinnedBrokerTest, NothingChangesWithoutTheRightSignature) {
   std::unique_ptr<PinnedBroker> pinned = Open();
   const std::string before = *ReadFile(path_);

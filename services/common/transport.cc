@@ -271,9 +271,18 @@ ServerRunner::~ServerRunner() { Shutdown(0); }
 
 void ServerRunner::SetServing(bool serving) {
   std::lock_guard<std::mutex> lock(health_mutex_);
+  if (stopped_serving_) serving = false;
   if (server_ == nullptr || health_services_.empty() || serving == serving_) return;
   serving_ = serving;
   server_->GetHealthCheckService()->SetServingStatus(serving);  // Of all that it knows.
+}
+
+void ServerRunner::StopServing() {
+  {
+    std::lock_guard<std::mutex> lock(health_mutex_);
+    stopped_serving_ = true;
+  }
+  SetServing(false);
 }
 
 void ServerRunner::Shutdown(int grace_ms) {

@@ -76,6 +76,8 @@ class ServerRunner {
   // What the health service says; at first that the server is serving. Those who watch are told of a
   // change.
   void SetServing(bool serving);
+  // Not serving from now on, whatever SetServing says later.
+  void StopServing();
   // Ends all calls within `grace_ms` and stops.
   void Shutdown(int grace_ms);
 
@@ -85,7 +87,8 @@ class ServerRunner {
   std::vector<std::string> addresses_;
   std::vector<std::string> health_services_;
   std::mutex health_mutex_;
-  bool serving_ = true;  // Under health_mutex_.
+  bool serving_ = true;           // Under health_mutex_.
+  bool stopped_serving_ = false;  // Under health_mutex_.
 };
 
 // A channel to a broker. `tls_root_pem` is the pinned root; ignored for Unix sockets. Two channels

@@ -197,6 +197,11 @@ void BrokerConversation::Sweep() {
   link_->CloseIfExpired();
 }
 
+void BrokerConversation::CloseUnless(const crypto::PublicIdentity& current) {
+  if (broker_->fingerprint() == current.fingerprint()) return;
+  link_->Close(absl::UnavailableError("the broker has another identity now"));
+}
+
 void BrokerConversation::OnClosed() {
   absl::flat_hash_map<uint64_t, Offer> offers;
   {

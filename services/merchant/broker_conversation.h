@@ -44,6 +44,9 @@ class BrokerConversation : public BrokerCalls,
 
   // Ends offers and sessions that wait for too long, and the link when its session has expired.
   void Sweep();
+  // Ends the link unless the broker has proved itself as `current`, its identity now. What is sold over the
+  // link of a retired key later than that key's successor was followed could not be paid for any more.
+  void CloseUnless(const crypto::PublicIdentity& current);
 
   const crypto::PublicIdentity& identity() const override { return *broker_; }
   void Send(const v1::MerchantToBroker& message) override;

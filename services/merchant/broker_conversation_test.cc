@@ -684,6 +684,25 @@ TEST_F(BrokerConversationTest, AForgedPaymentIsNotAcknowledged) {
   EXPECT_TRUE(broker_->SaidNothing());
 }
 
+// Another broker of the market has told that their identity has changed.
+TEST_F(BrokerConversationTest, ALinkOfAReplacedIdentityEnds) {
+  const std::string product_id = shop_.AddProduct("content");
+  Connect();
+  Customer customer(shop_, *broker_, Handle('a'));
+  customer.Open();
+  conversation_->CloseUnless(*shop_.pinned_broker.current());
+  EXPECT_EQ(customer.CheckOut(shop_.NewRequest(product_id)).outcome(),
+            v1::CHECKOUT_OUTCOME_ORDERED);
+  ASSERT_TRUE(
+      shop_.pinned_broker
+          .Follow({protocol::MakeIdentityLink(
+              shop_.broker, crypto::TestIdentity(3).public_identity(), 1, shop_.clock.NowUnixMs())})
+          .ok());
+  conversation_->CloseUnless(*shop_.pinned_broker.current());
+  EXPECT_FALSE(protocol::IsRefusal(broker_->WaitClosed()));
+  EXPECT_EQ(conversation_->sessions().size(), 0u);
+}
+
 TEST_F(BrokerConversationTest, ABrokenLinkEndsItsSessionsAndTheNextLinkTakesARetry) {
   const std::string product_id = shop_.AddProduct("content", 1250, 1);
   Connect();

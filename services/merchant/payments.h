@@ -45,7 +45,9 @@ class Payments {
       : database_(database), merchant_(merchant), brokers_(std::move(brokers)), clock_(clock) {}
 
   // A notice over the link of the broker with this fingerprint. `done(true)`: its effect, if any,
-  // is durable and it may be acknowledged; `done(false)`: not, and the broker will tell again.
+  // is durable and it may be acknowledged; `done(false)`: not, and the broker will tell again. A payment
+  // whose receipt proves nothing is acknowledged without effect kUnconfirmedGraceMs after the order's
+  // expiry.
   void OnNotice(const std::string& broker_fingerprint, v1::PaymentNotice notice,
                 std::function<void(bool acknowledge)> done);
 

@@ -92,6 +92,19 @@ TEST_F(PaymentsTest, APaymentWithoutAValidReceiptIsNeitherBelievedNorAcknowledge
   EXPECT_EQ(shop_.payments->counters().bad_receipts, 2 * static_cast<int64_t>(forgeries.size()));
 }
 
+TEST_F(PaymentsTest, ABadReceiptDoesNotStandInTheWayForEver) {
+  const orders::Order order = NewOrder();
+  v1::Receipt receipt = shop_.ReceiptFor(order);
+  protocol::SignReceipt(crypto::TestIdentity(2), &receipt);
+  shop_.clock.Advance(kOrderLifetimeMs + Payments::kUnconfirmedGraceMs);
+  EXPECT_FALSE(shop_.Notify(order, v1::ORDER_STATUS_PAID, &receipt));
+  shop_.clock.Advance(1);
+  EXPECT_TRUE(shop_.Notify(order, v1::ORDER_STATUS_PAID, &receipt));
+  EXPECT_EQ(shop_.payments->counters().bad_receipts, 2);
+  EXPECT_EQ(Status(order), v1::ORDER_STATUS_CREATED);
+  EXPECT_TRUE(absl::IsPermissionDenied(ShowReceipt(order, receipt)));
+}
+
 TEST_F(PaymentsTest, AnotherOrdersReceiptPaysNothing) {
   const orders::Order paid = NewOrder();
   const orders::Order open = NewOrder();

@@ -1,8 +1,11 @@
 #include "services/merchant/shop_database.h"
 
+#include <algorithm>
 #include <chrono>
 #include <future>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace blindcart::merchant {
 namespace {
@@ -73,6 +76,13 @@ CREATE UNIQUE INDEX orders_by_order_key ON orders (order_key_hash) WHERE superse
 -- Orders that the broker never confirmed: their end has to be noticed here.
 CREATE INDEX orders_unconfirmed ON orders (expires_at_ms) WHERE status = 1 AND total_minor IS NULL;
 )sql",
+    R"sql(
+-- The identity that each configured broker had when it was last seen.
+CREATE TABLE pinned_brokers (
+  card_path TEXT PRIMARY KEY CHECK (length(card_path) > 0),
+  fingerprint BLOB NOT NULL CHECK (length(fingerprint) = 32)
+) STRICT;
+)sql",
 };
 
 }  // namespace
@@ -120,6 +130,36 @@ absl::Status ShopDatabase::Write(Job job) {
 absl::Status ShopDatabase::Read(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body) {
   std::lock_guard<std::mutex> lock(reader_mutex_);
   return reader_->InSnapshot([&] { return body(*reader_); });
+}
+
+absl::Status ShopDatabase::PinBroker(const std::string& card_path, const std::string& fingerprint,
+                                     const std::vector<std::string>& former) {
+  return Write([&](storage::SqliteDatabase& database) -> absl::Status {
+    {
+      storage::SqliteStatement select =
+          database.Prepare("SELECT fingerprint FROM pinned_brokers WHERE card_path = ?");
+      select.BindText(card_path);
+      const absl::StatusOr<bool> row = select.Step();
+      if (!row.ok()) return row.status();
+      if (*row) {
+        const std::string kept = select.ColumnBlob(0);
+        if (kept == fingerprint) return absl::OkStatus();
+        if (std::find(former.begin(), former.end(), kept) == former.end()) {
+          return absl::FailedPreconditionError(absl::StrCat(
+              card_path,
+              " shows another key than the one that this shop pinned. If the broker really has a "
+              "new key, ask its operator for the new card, which tells how it followed from the "
+              "old "
+              "one; if this is another broker, give its card another name (card_path)"));
+        }
+      }
+    }
+    return database
+        .Prepare("INSERT OR REPLACE INTO pinned_brokers (card_path, fingerprint) VALUES (?, ?)")
+        .BindText(card_path)
+        .BindBlob(fingerprint)
+        .Run();
+  });
 }
 
 void ShopDatabase::Shutdown() {

@@ -53,6 +53,11 @@ class ShopDatabase {
   // Runs `body` over one committed snapshot.
   absl::Status Read(absl::FunctionRef<absl::Status(storage::SqliteDatabase&)> body);
 
+  // Pins the broker whose card is at this path, for ever: FailedPrecondition when another one is pinned
+  // there already, unless that was one of the `former` identities of this one. Blocks.
+  absl::Status PinBroker(const std::string& card_path, const std::string& fingerprint,
+                         const std::vector<std::string>& former = {});
+
   // Refuses new jobs, finishes those accepted, ends the thread. Idempotent. Not from `done`.
   void Shutdown();
 

@@ -57,6 +57,24 @@ TEST_F(ShopDatabaseTest, IsForItsOwnerOnlyAndKeepsWhatWasWritten) {
   EXPECT_EQ(Version(), 1);
 }
 
+TEST_F(ShopDatabaseTest, NoCardLeadsBackToAnEarlierKeyOfABroker) {
+  const auto pin = [&](const std::string& path, char fingerprint, const std::string& former = "") {
+    std::vector<std::string> fingerprints;
+    for (char name : former) fingerprints.push_back(std::string(32, name));
+    return database_->PinBroker(path, std::string(32, fingerprint), fingerprints);
+  };
+  EXPECT_TRUE(pin("/one.card", 'a').ok());
+  EXPECT_TRUE(pin("/other.card", 'x').ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(pin("/one.card", 'b')));
+  EXPECT_TRUE(absl::IsFailedPrecondition(pin("/one.card", 'b', "x")));
+  EXPECT_TRUE(pin("/one.card", 'c', "ab").ok());
+  Reopen();
+  EXPECT_TRUE(pin("/one.card", 'c', "ab").ok());
+  EXPECT_TRUE(absl::IsFailedPrecondition(pin("/one.card", 'a')));
+  EXPECT_TRUE(absl::IsFailedPrecondition(pin("/one.card", 'b', "a")));
+  EXPECT_TRUE(pin("/other.card", 'x').ok());
+}
+
 TEST_F(ShopDatabaseTest, AFailedJobUndoesItselfAlone) {
   // Held up by the first job, the others become one batch.
   std::promise<void> go;

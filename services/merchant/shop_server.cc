@@ -6,7 +6,9 @@
 
 #include <cerrno>
 #include <chrono>
+#include <filesystem>
 #include <mutex>
+#include <system_error>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -72,6 +74,10 @@ struct BrokerEnd {
   std::shared_ptr<BrokerConversation> Conversation() {
     std::lock_guard<std::mutex> lock(mutex);
     return conversation.lock();
+  }
+  // Whether this end or another one of the same broker was the first to hear of its new identity.
+  void CloseUnlessCurrent() {
+    if (const auto open = Conversation()) open->CloseUnless(*pinned->current());
   }
 };
 
@@ -139,6 +145,7 @@ struct ShopServer::State {
 
   absl::Status AddBroker(const std::string& address, bool plain_tcp, const v1::BrokerCard& card,
                          PinnedBroker* pinned);
+  void Follow(BrokerEnd& end);
   void Sweep(int count);
   v1::MerchantStatusReply Report();
   void ReportRefusals();
@@ -202,20 +209,28 @@ absl::Status ShopServer::State::AddBroker(const std::string& address, bool plain
   broker->client = LinkClient::Create(
       [this, end](const AcceptLink& make_handler) {
         // Beside the handshake, which must not wait for it: what it brings is for the next one.
-        askers.Run([end] { FollowBroker(*end->link_stub, *end->pinned).status().IgnoreError(); })
-            .IgnoreError();
+        askers.Run([this, end] { Follow(*end); }).IgnoreError();
         return DialGrpcLink(*end->link_stub, LinkKind::kMerchant, make_handler, refusals);
       },
       [end, deps](std::shared_ptr<Link> made, std::function<void()> established) {
         std::shared_ptr<BrokerConversation> conversation = BrokerConversation::Start(
             std::move(made), deps, end->pinned->current(), std::move(established));
-        std::lock_guard<std::mutex> lock(end->mutex);
-        end->conversation = conversation;
+        {
+          std::lock_guard<std::mutex> lock(end->mutex);
+          end->conversation = conversation;
+        }
+        // Another end may have followed the broker in between, and not have seen this one.
+        end->CloseUnlessCurrent();
         return conversation->MakeHandler();
       },
       scheduler, protocol::SystemClock(), crypto::SystemRandom());
   brokers.push_back(std::move(broker));
   return absl::OkStatus();
+}
+
+void ShopServer::State::Follow(BrokerEnd& end) {
+  if (!FollowBroker(*end.link_stub, *end.pinned).value_or(false)) return;
+  for (const std::unique_ptr<BrokerEnd>& broker : brokers) broker->CloseUnlessCurrent();
 }
 
 void ShopServer::State::Sweep(int count) {
@@ -345,9 +360,16 @@ absl::StatusOr<std::unique_ptr<ShopServer>> ShopServer::Start(const v1::Merchant
   if (!goods.ok()) return goods.status();
   std::vector<std::unique_ptr<PinnedBroker>> pinned;
   for (int i = 0; i < config.brokers_size(); ++i) {
+    const std::string& card_path = config.brokers(i).card_path();
+    std::error_code error;
+    const std::string pinned_path = std::filesystem::absolute(card_path, error).lexically_normal();
     absl::StatusOr<std::unique_ptr<PinnedBroker>> broker = PinnedBroker::Open(
-        cards[static_cast<size_t>(i)], config.brokers(i).card_path(), protocol::SystemClock(),
-        [](const protocol::IdentityLineage&) { return absl::OkStatus(); });
+        cards[static_cast<size_t>(i)], card_path, protocol::SystemClock(),
+        // The database outlives those who follow.
+        [database = database->get(), pinned_path](const protocol::IdentityLineage& lineage) {
+          return database->PinBroker(pinned_path, lineage.current().fingerprint(),
+                                     lineage.Former());
+        });
     if (!broker.ok()) return broker.status();
     pinned.push_back(*std::move(broker));
   }
@@ -399,7 +421,7 @@ void ShopServer::Drain() {
   const auto deadline =
       std::chrono::steady_clock::now() + std::chrono::milliseconds(state.drain_timeout_ms);
   state.readiness.StartDraining();
-  state.runner->SetServing(false);
+  state.runner->StopServing();
   state.shop.Close();
   // Checkouts need the links; deliveries run beside them.
   const bool answered =

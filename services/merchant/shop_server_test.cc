@@ -45,7 +45,7 @@ class ShopServerTest : public ::testing::Test {
         *crypto::Ed25519PrivateKey::FromSeed(crypto::TestIdentity(0).ed25519().seed().view()));
     if (!identity.ok()) return identity.status();
     std::vector<LoadedBrokerCard> cards = {
-        {v1::BrokerCard(), crypto::TestIdentity(1).public_identity()}};
+        {v1::BrokerCard(), crypto::TestIdentity(broker_).public_identity()}};
     auto server = ShopServer::Start(config_, *std::move(identity), std::move(cards));
     if (!server.ok()) return server.status();
     server_ = *std::move(server);
@@ -81,6 +81,7 @@ class ShopServerTest : public ::testing::Test {
   }
 
   std::string folder_;
+  int broker_ = 1;  // Whose card it is.
   v1::MerchantConfig config_;
   std::unique_ptr<ShopServer> server_;
   std::unique_ptr<v1::MerchantAdmin::Stub> stub_;
@@ -138,6 +139,17 @@ TEST_F(ShopServerTest, AFolderIsServedOnceAtATime) {
   EXPECT_EQ(second.code(), absl::StatusCode::kAlreadyExists);
   EXPECT_NE(second.message().find("running already"), absl::string_view::npos);
   first.reset();
+  EXPECT_TRUE(Start().ok());
+}
+
+TEST_F(ShopServerTest, ACardWithAnotherKeyIsRefused) {
+  ASSERT_TRUE(Start().ok());
+  server_.reset();
+  broker_ = 2;
+  const absl::Status other = Start();
+  EXPECT_EQ(other.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(other.message().find("another key than the one"), absl::string_view::npos) << other;
+  broker_ = 1;
   EXPECT_TRUE(Start().ok());
 }
 

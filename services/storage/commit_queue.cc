@@ -54,6 +54,7 @@ size_t CommitQueue::waiting() const {
 void CommitQueue::Run() {
   std::vector<WriteJob> jobs;
   std::vector<Done> dones;
+  absl::Status given_up;  // Not OK: why the store is not asked any more.
   for (;;) {
     jobs.clear();
     dones.clear();
@@ -69,8 +70,17 @@ void CommitQueue::Run() {
       }
     }
     const auto began = std::chrono::steady_clock::now();
+    if (!given_up.ok()) {
+      for (size_t i = 0; i < jobs.size(); ++i) dones[i](given_up);
+      continue;
+    }
     // The commit's own error is in every job's status.
     const absl::Status committed = store_.WriteBatch(absl::MakeSpan(jobs));
+    if (absl::IsUnavailable(committed)) {
+      // Every batch would wait for the store's patience, and this is to come to an end.
+      std::lock_guard<std::mutex> lock(mutex_);
+      if (closing_) given_up = committed;
+    }
     stats_.Note(jobs.size(), std::chrono::steady_clock::now() - began, committed.ok());
     for (size_t i = 0; i < jobs.size(); ++i) dones[i](std::move(jobs[i].status));
   }

@@ -51,8 +51,8 @@ class CommitQueue {
   // Store::WriteBatch says: it may run again after a conflict.
   absl::Status Submit(Job job, Done done);
 
-  // Refuses new jobs, finishes those accepted, and ends the thread. Idempotent. Not to be called
-  // from `done`.
+  // Refuses new jobs, finishes those accepted, and ends the thread. Once the store has answered
+  // kUnavailable meanwhile, the rest get that unrun. Idempotent. Not to be called from `done`.
   void Shutdown();
 
   size_t waiting() const;  // jobs

@@ -222,6 +222,33 @@ TEST_F(CommitQueueTest, ShutdownFinishesWhatWasAcceptedAndRefusesMore) {
   EXPECT_THAT(results(), SizeIs(30));
 }
 
+// Else the end would wait for the store's patience with every batch.
+TEST_F(CommitQueueTest, ShutdownAsksAStoreThatDoesNotAnswerOnce) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(1, 10);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (int i = 0; i < 10; ++i) ASSERT_TRUE(queue->Submit(Set(absl::StrCat(i)), Collect()).ok());
+  std::thread closer([&] { queue->Shutdown(); });
+  // It is full until it is closed.
+  while (!absl::IsUnavailable(queue->Submit(Set("late"), Collect()))) std::this_thread::yield();
+  gate_->Open(absl::UnavailableError("the database does not answer"));
+  closer.join();
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1));
+  EXPECT_THAT(results(), SizeIs(11));
+  EXPECT_THAT(results(), Each(absl::UnavailableError("the database does not answer")));
+}
+
+TEST_F(CommitQueueTest, AStoreThatAnswersAgainIsAskedAgain) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(1, 10);
+  ASSERT_TRUE(queue->Submit(Set("lost"), Collect()).ok());
+  gate_->Open(absl::UnavailableError("the database does not answer"));
+  while (results().empty()) std::this_thread::yield();
+  gate_->Open();
+  ASSERT_TRUE(queue->Submit(Set("kept"), Collect()).ok());
+  queue->Shutdown();
+  EXPECT_TRUE(IsStored("kept"));
+}
+
 TEST_F(CommitQueueTest, DoneMaySubmitAgain) {
   gate_->Open();
   std::unique_ptr<CommitQueue> queue = MakeQueue(64, 1000);

@@ -97,6 +97,17 @@ TEST_F(RotationTest, EverybodyFollowsAndWhatWasBoughtStaysProven) {
   shopping_->WaitUntilOnline("alice", kShop);
   EXPECT_EQ(shopping_->Ask("alice", {"verify", before})["ok"], true);
 
+  // Nor has the shop one.
+  market().KillMerchant(kShop);
+  const std::string shops_card = market().merchant_dir(kShop) + "/broker.card";
+  fs::copy_file(shops_card, shops_card + ".kept");
+  Replace(shops_card, first_card_);
+  const absl::Status shop_back = market().StartMerchant(kShop);
+  EXPECT_THAT(std::string(shop_back.message()), HasSubstr("another key than the one"));
+  Replace(shops_card, shops_card + ".kept");
+  ASSERT_TRUE(market().StartMerchant(kShop).ok());
+  shopping_->WaitUntilOnline("alice", kShop);
+
   // Two more changes while an agent that has the very first card has not even begun.
   Rotate();
   Rotate();

@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,6 +26,8 @@
 
 namespace blindcart::testing {
 namespace {
+
+namespace fs = std::filesystem;
 
 using nlohmann::json;
 using storage::testing::PostgresServer;
@@ -157,6 +160,43 @@ TEST_F(SeveralBrokersTest, WhoIsAtOneBrokerReachesWhoIsAtAnother) {
   EXPECT_THAT(join(market().broker_dir(1), "127.0.0.1:7999"), HasSubstr("not empty"));
   EXPECT_THAT(join(market().folder() + "/third", market().broker_address(1)),
               HasSubstr("the card names"));
+}
+
+// The key is changed and only the first broker is started again with it.
+TEST_F(SeveralBrokersTest, WhoStillServesWithTheOldKeyEndsWhenAnotherServesWithTheNew) {
+  Open({{"quiet-books", "2001", 0}}, {{"alice", "violet umbrella 7", "1001", "2468", "100.00"}},
+       /*brokers=*/2);
+  ASSERT_FALSE(HasFatalFailure());
+  PlaceAt("alice", 1);
+  const std::string content = Content(50'000, 1);
+  const std::string product = shopping().Offer("quiet-books", Goods("A book", "1.00", content));
+  const std::string before = shopping().Checkout("alice", product);
+  const absl::StatusOr<Output> rotated = market().BrokerCommand({"rotate-key"});
+  ASSERT_TRUE(rotated.ok()) << rotated.status();
+  ASSERT_EQ(rotated->exit_code, 0) << rotated->err;
+  ASSERT_TRUE(market().StopBroker().ok());
+  EXPECT_TRUE(market().broker(1)->running()) << "nobody serves with the new one yet";
+  ASSERT_TRUE(market().StartBroker().ok());
+
+  const absl::StatusOr<int> ended = market().broker(1)->Wait(60'000);
+  ASSERT_TRUE(ended.ok()) << ended.status();
+  EXPECT_EQ(*ended, 1) << "so that a supervisor starts it again";
+  EXPECT_THAT(market().broker(1)->err(), HasSubstr("serves with the changed key"));
+  market().KillBroker(1);
+  fs::remove_all(market().broker_dir(1) + "/identity");
+  fs::copy(market().broker_dir() + "/identity", market().broker_dir(1) + "/identity");
+  fs::copy_file(market().broker_card(), market().broker_dir(1) + "/broker.card",
+                fs::copy_options::overwrite_existing);
+  ASSERT_TRUE(market().StartBroker(1).ok());
+  WaitForLinks();
+  shopping().WaitUntilOnline("alice", "quiet-books");
+  const std::string after = shopping().Checkout("alice", product);
+  for (const std::string& order : {before, after}) {
+    shopping().Pay("alice", order);
+    shopping().ExpectDelivered("alice", order, content);
+    shopping().WaitForStatusAtShop("quiet-books", order, "ORDER_STATUS_DELIVERED");
+  }
+  shopping().ExpectBooksRight();
 }
 
 // One customer who buys and writes until told to stop.
