@@ -14,65 +14,15 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "services/storage/sqlite_store.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::storage {
 namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using testing::GatedStore;
 using ::testing::SizeIs;
-
-// A store whose commits wait at a gate, can be made to fail, and are counted.
-class GatedStore : public Store {
- public:
-  explicit GatedStore(Store& real) : real_(real) {}
-
-  absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) override {
-    return real_.Read(body);
-  }
-  absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) override {
-    return real_.Write(body);
-  }
-  absl::Status WriteBatch(absl::Span<WriteJob> jobs) override {
-    absl::Status failure;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      batch_sizes_.push_back(jobs.size());
-      changed_.notify_all();
-      changed_.wait(lock, [this] { return open_; });
-      failure = failure_;
-    }
-    if (failure.ok()) return real_.WriteBatch(jobs);
-    for (WriteJob& job : jobs) job.status = failure;
-    return failure;
-  }
-  absl::StatusOr<std::vector<std::string>> CheckIntegrity() override {
-    return real_.CheckIntegrity();
-  }
-
-  void Open(absl::Status failure = absl::OkStatus()) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    open_ = true;
-    failure_ = std::move(failure);
-    changed_.notify_all();
-  }
-  void AwaitBatches(size_t count) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return batch_sizes_.size() >= count; });
-  }
-  std::vector<size_t> batch_sizes() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return batch_sizes_;
-  }
-
- private:
-  Store& real_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool open_ = false;
-  absl::Status failure_;
-  std::vector<size_t> batch_sizes_;
-};
 
 class CommitQueueTest : public ::testing::Test {
  protected:
@@ -83,6 +33,7 @@ class CommitQueueTest : public ::testing::Test {
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
     gate_ = std::make_unique<GatedStore>(*store_);
+    gate_->Shut();
   }
   void TearDown() override {
     for (const char* suffix : {"", "-wal", "-shm"}) unlink((path_ + suffix).c_str());
