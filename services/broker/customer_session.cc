@@ -31,6 +31,10 @@ absl::optional<PasswordMessage> TakePassword(std::vector<std::string>& messages)
   return password;
 }
 
+// When the broker cannot check a password now. Whether it was the right one does not matter, and this is
+// no answer to it: an agent that is told "no" often enough forgets the password.
+absl::Status Busy() { return absl::UnavailableError("passwords cannot be checked now"); }
+
 }  // namespace
 
 struct CustomerSession::Handshake {
@@ -142,7 +146,7 @@ void CustomerSession::CheckPassword(uint64_t call_id, crypto::SecretBytes passwo
         *hash = crypto::SecretBytes();
         self->Judge(call_id, matches);
       });
-  if (!queued.ok()) Fail(call_id, kBusyRetryMs);
+  if (!queued.ok()) Close(Busy());
 }
 
 void CustomerSession::Judge(uint64_t call_id, bool matches) {
@@ -169,7 +173,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
       [self = shared_from_this(), call_id, verdict, last_mail](absl::Status status) {
         if (!status.ok()) {
           LogWarning("login.commit_failed", {{"code", static_cast<int>(status.code())}});
-          self->Fail(call_id, kBusyRetryMs);
+          self->Close(Busy());
         } else if (verdict->outcome == AttemptOutcome::kAllowed) {
           self->Serve(call_id, *last_mail);
         } else {
@@ -180,7 +184,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
           self->Fail(call_id, verdict->retry_after_ms);
         }
       });
-  if (!queued.ok()) Fail(call_id, kBusyRetryMs);
+  if (!queued.ok()) Close(Busy());
 }
 
 void CustomerSession::Serve(uint64_t call_id, int64_t last_mail_number) {
