@@ -128,7 +128,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
   if (call.request_id().size() != storage::kRequestIdBytes || call.amount_minor() <= 0) {
     return protocol::Refused();
   }
-  if (!Enter(customer_id)) {
+  if (!under_way_.Enter(customer_id)) {
     answer(Busy());
     return absl::OkStatus();
   }
@@ -146,7 +146,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
         return Decide(transaction, request, *result);
       },
       [this, customer_id, result, shared_answer](const absl::Status& status) {
-        Leave(customer_id);
+        under_way_.Leave(customer_id);
         if (status.ok()) {
           (*shared_answer)(*result);
         } else if (protocol::IsRefusal(status)) {
@@ -157,7 +157,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
         }
       });
   if (!queued.ok()) {
-    Leave(customer_id);
+    under_way_.Leave(customer_id);
     (*shared_answer)(Busy());
   }
   return absl::OkStatus();
@@ -244,20 +244,6 @@ absl::StatusOr<v1::StatementResult> Bank::Statement(int64_t customer_id,
   });
   if (!read.ok()) return read;
   return result;
-}
-
-bool Bank::Enter(int64_t customer_id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  int& count = under_way_[customer_id];
-  if (count >= kMaxUnderWay) return false;
-  ++count;
-  return true;
-}
-
-void Bank::Leave(int64_t customer_id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = under_way_.find(customer_id);
-  if (--found->second == 0) under_way_.erase(found);
 }
 
 }  // namespace blindcart::broker

@@ -235,7 +235,7 @@ void CustomerSession::OnClosed(const absl::Status&) {
   if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
   parts_.mail.pushes().RemoveLink(customer_id_, link_id_);
-  parts_.certificates.listeners().RemoveLink(customer_id_, link_id_);
+  parts_.certificates.listeners().RemoveLink(link_id_);
   parts_.sessions.Remove(link_id_);
 }
 
