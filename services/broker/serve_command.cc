@@ -108,9 +108,10 @@ class Housekeeping {
 
  private:
   void Tick() {
+    // First, since sweeps wait for the database.
+    server_.SetServing(readiness_.ready());
     broker_.Sweep();
     goods_.Sweep();
-    server_.SetServing(readiness_.ready());
     since_report_ms_ += BrokerCore::kSweepIntervalMs;
     if (since_report_ms_ >= kReportIntervalMs) {
       since_report_ms_ = 0;
