@@ -62,10 +62,10 @@ class GatedStore : public Store {
     changed_.notify_all();
   }
   // Open: everything is committed, and nobody is told so.
-  void LoseAnswers() {
+  void LoseAnswers(absl::Status failure = absl::UnavailableError("the connection broke")) {
     std::lock_guard<std::mutex> lock(mutex_);
     open_ = true;
-    failure_ = absl::UnavailableError("the connection broke");
+    failure_ = std::move(failure);
     lose_answers_ = true;
     changed_.notify_all();
   }
