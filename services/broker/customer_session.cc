@@ -152,9 +152,8 @@ void CustomerSession::CheckPassword(uint64_t call_id, crypto::SecretBytes passwo
 void CustomerSession::Judge(uint64_t call_id, bool matches) {
   auto verdict = std::make_shared<AttemptVerdict>();
   auto last_mail = std::make_shared<int64_t>(0);
-  const int64_t now_ms = parts_.clock.NowUnixMs();
   const absl::Status queued = parts_.commits.Submit(
-      [customer_id = customer_id_, matches, now_ms, verdict,
+      [customer_id = customer_id_, matches, &clock = parts_.clock, verdict,
        last_mail](storage::Transaction& transaction) {
         const absl::StatusOr<storage::Customer> customer = transaction.customers().Get(customer_id);
         if (!customer.ok()) return customer.status();
@@ -162,7 +161,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
         if (!last.ok()) return last.status();
         *last_mail = *last;
         const AttemptState before = {customer->login_failures, customer->login_blocked_until_ms};
-        *verdict = JudgeAttempt(before, matches, kFreePasswordFailures, now_ms);
+        *verdict = JudgeAttempt(before, matches, kFreePasswordFailures, clock.NowUnixMs());
         if (verdict->state.failures == before.failures &&
             verdict->state.blocked_until_ms == before.blocked_until_ms) {
           return absl::OkStatus();

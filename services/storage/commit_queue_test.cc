@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "protocol/testing/fake_clock.h"
 #include "services/storage/sqlite_store.h"
 #include "services/storage/testing/gated_store.h"
 
@@ -43,6 +44,7 @@ class CommitQueueTest : public ::testing::Test {
     CommitQueue::Options options;
     options.max_batch = max_batch;
     options.max_queue = max_queue;
+    options.clock = &clock_;
     absl::StatusOr<std::unique_ptr<CommitQueue>> queue = CommitQueue::Create(*gate_, options);
     EXPECT_TRUE(queue.ok()) << queue.status();
     return *std::move(queue);
@@ -68,6 +70,7 @@ class CommitQueueTest : public ::testing::Test {
     return store_->Read([&](Transaction& t) { return t.meta().Get(key).status(); }).ok();
   }
 
+  protocol::FakeClock clock_;
   std::string path_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<GatedStore> gate_;
@@ -158,6 +161,42 @@ TEST_F(CommitQueueTest, AFullQueueRefuses) {
   EXPECT_FALSE(IsStored("refused"));
 }
 
+TEST_F(CommitQueueTest, WhatHasWaitedTooLongIsNotRunAnyMore) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(2, 1000);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (const char* key : {"old 1", "old 2", "old 3"}) {
+    ASSERT_TRUE(queue->Submit(Set(key), Collect()).ok());
+  }
+  clock_.Advance(1);
+  for (const char* key : {"new 1", "new 2", "new 3"}) {
+    ASSERT_TRUE(queue->Submit(Set(key), Collect()).ok());
+  }
+  clock_.Advance(CommitQueue::Options().max_wait_ms);
+  gate_->Open();
+  queue->Shutdown();
+  // What was running is late too, but nobody knows that it will not happen.
+  const absl::Status late = absl::UnavailableError("waited too long for a commit");
+  const absl::Status ok;
+  EXPECT_THAT(results(), ElementsAre(ok, late, late, late, ok, ok, ok));
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1, 2, 1));
+  EXPECT_EQ(queue->stats().refused, 3u);
+  EXPECT_FALSE(IsStored("old 1"));
+  EXPECT_TRUE(IsStored("new 1"));
+}
+
+TEST_F(CommitQueueTest, AQueueOfWhatHasWaitedTooLongEmptiesWithoutACommit) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(2, 1000);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(queue->Submit(Set("old"), Collect()).ok());
+  clock_.Advance(CommitQueue::Options().max_wait_ms + 1);
+  gate_->Open();
+  queue->Shutdown();
+  EXPECT_THAT(results(), SizeIs(101));
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1));
+}
+
 TEST_F(CommitQueueTest, ShutdownFinishesWhatWasAcceptedAndRefusesMore) {
   std::unique_ptr<CommitQueue> queue = MakeQueue(4, 1000);
   for (int i = 0; i < 30; ++i) {
@@ -225,6 +264,10 @@ TEST_F(CommitQueueTest, EveryJobOfManyThreadsIsAnsweredOnce) {
 TEST_F(CommitQueueTest, BoundsOfZeroAreRefused) {
   CommitQueue::Options options;
   options.max_batch = 0;
+  EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options = CommitQueue::Options();
+  options.max_wait_ms = 0;
   EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
             absl::StatusCode::kInvalidArgument);
   options = CommitQueue::Options();
