@@ -549,7 +549,8 @@ TEST_F(BlindcartTest, PayRefusals) {
     ScriptPay(outcome);
     const ::blindcart::testing::Output output = Run({"pay", "ab12", "--pin-file", pin});
     EXPECT_EQ(output.exit_code, code) << outcome;
-    EXPECT_THAT(output.err, HasSubstr("Nothing was charged"));
+    EXPECT_THAT(output.err, HasSubstr(outcome == v1::PAY_OUTCOME_BUSY ? "never charged twice"
+                                                                      : "Nothing was charged"));
     EXPECT_THAT(output.out, IsEmpty());
     EXPECT_EQ(RunJson({"pay", "ab12", "--pin-file", pin}, code)["outcome"],
               v1::PayOutcome_Name(outcome));

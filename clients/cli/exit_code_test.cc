@@ -65,7 +65,9 @@ TEST(ExitCodeTest, EveryPayOutcomeIsKnown) {
       EXPECT_EQ(ExitCodeOf(outcome),
                 outcome == v1::PAY_OUTCOME_BUSY ? ExitCode::kUnreachable : ExitCode::kRefused);
       EXPECT_NE(WhyNotPaid(reply), unknown) << outcomes->value(i)->name();
-      EXPECT_THAT(WhyNotPaid(reply), HasSubstr("Nothing was charged"));
+      EXPECT_THAT(WhyNotPaid(reply),
+                  HasSubstr(outcome == v1::PAY_OUTCOME_BUSY ? "it is never charged twice"
+                                                            : "Nothing was charged"));
     }
   }
 }

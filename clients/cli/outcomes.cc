@@ -78,7 +78,9 @@ std::string WhyNotPaid(const v1::PayReply& reply) {
     case v1::PAY_OUTCOME_TRY_LATER:
       return absl::StrCat("too many wrong PINs in a row. Nothing was charged; ", wait);
     case v1::PAY_OUTCOME_BUSY:
-      return absl::StrCat("the broker is too busy at the moment. Nothing was charged; ", wait);
+      return absl::StrCat(
+          "the broker is too busy at the moment, so it is not known whether the order was paid; ",
+          wait, ": it is never charged twice");
     case v1::PAY_OUTCOME_CURRENCY:
       return absl::StrCat("that account holds another currency than ", purchase.currency(),
                           ". Nothing was charged; pay from another account with --account");

@@ -269,6 +269,24 @@ TEST(BrokerSessionTest, GivesUpAfterManyRejections) {
   EXPECT_TRUE(world.agent().broker().state().username.empty());
 }
 
+TEST(BrokerSessionTest, BusyBrokersDoNotLogTheCustomerOut) {
+  TestWorld world(/*broker_addresses=*/3);
+  ASSERT_TRUE(world.Login().ok());
+  world.broker.busy = true;
+  world.broker.BreakLinks();
+  ASSERT_TRUE(TestWorld::Await([&] { return !world.agent().broker().state().connected; }));
+  const size_t before = world.dialled.size();
+  EXPECT_TRUE(absl::IsUnavailable(Balance(world).status()));
+  EXPECT_EQ(std::set<size_t>(world.dialled.begin() + before, world.dialled.end()).size(), 3u)
+      << "another one may have time";
+  for (int i = 0; i < 2 * world.options.broker.max_rejections; ++i) {
+    EXPECT_TRUE(absl::IsUnavailable(Balance(world).status()));
+  }
+  EXPECT_TRUE(world.agent().broker().state().logged_in);
+  world.broker.busy = false;
+  EXPECT_TRUE(Balance(world).ok());
+}
+
 TEST(BrokerSessionTest, WaitsAsLongAsTheBrokerAsked) {
   TestWorld world;
   ASSERT_TRUE(world.Login().ok());

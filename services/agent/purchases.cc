@@ -300,9 +300,13 @@ absl::StatusOr<Purchases::Paid> Purchases::JudgePayment(int64_t id, const v1::Pa
     case v1::PAY_OUTCOME_ORDER_UNKNOWN:
     case v1::PAY_OUTCOME_TOTAL_DIFFERS:
     case v1::PAY_OUTCOME_TRY_LATER:
-    case v1::PAY_OUTCOME_BUSY:
     case v1::PAY_OUTCOME_CURRENCY:
       break;
+    case v1::PAY_OUTCOME_BUSY:
+      // It may have been charged all the same: the request stays, to be asked about.
+      Narration().Say("payment", "the broker is too busy to say whether the order was paid");
+      return Paid{result.outcome(), AsOfNow(*std::move(purchase)),
+                  std::max<int64_t>(result.retry_after_ms(), 0)};
     default:
       return Contradiction("the broker's answer to the payment makes no sense");
   }
@@ -377,6 +381,11 @@ absl::StatusOr<PurchaseRecord> Purchases::Decline(absl::string_view order) {
     if (!known.ok()) return known.status();
     if (known->receipt.has_value()) return paid;
     return Contradiction("the broker contradicts itself about whether the order is paid");
+  }
+  if (status == v1::ORDER_STATUS_CREATED) {
+    return absl::UnavailableError(
+        "the broker is too busy at the moment, so it is not known whether the order was declined. "
+        "Decline it again");
   }
   if (status != v1::ORDER_STATUS_DECLINED && status != v1::ORDER_STATUS_EXPIRED) {
     return Contradiction("the broker's answer to the decline makes no sense");

@@ -264,6 +264,35 @@ TEST_F(PurchasesTest, ALostPaymentThatNeverArrivedIsSentUnderItsId) {
   EXPECT_EQ(world_.broker.charges, 1);
 }
 
+TEST_F(PurchasesTest, ABusyBrokerMayHaveChargedSoItIsAskedAgainUnderTheSameId) {
+  const PurchaseRecord order = world_.Ordered();
+  world_.broker.alter = [](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
+    if (!call.has_pay()) return;
+    answer->mutable_pay()->Clear();
+    answer->mutable_pay()->set_outcome(v1::PAY_OUTCOME_BUSY);
+  };
+  auto paid = world_.Pay(order);
+  ASSERT_TRUE(paid.ok()) << paid.status();
+  EXPECT_EQ(paid->outcome, v1::PAY_OUTCOME_BUSY);
+  EXPECT_EQ(paid->purchase.status, v1::ORDER_STATUS_CREATED);
+  EXPECT_EQ(world_.broker.charges, 1);
+  // The broker does not show it yet.
+  v1::GetOrderResult& state = world_.broker.orders[order.order_id].state;
+  const v1::GetOrderResult charged = state;
+  state.set_status(v1::ORDER_STATUS_CREATED);
+  state.clear_receipt();
+  ASSERT_EQ(world_.Pay(order)->outcome, v1::PAY_OUTCOME_BUSY);
+  EXPECT_EQ(world_.broker.pay_calls.size(), 2u);
+  EXPECT_EQ(PayRequestIds().size(), 1u);
+  // It does now: its word on the order is enough.
+  state = charged;
+  paid = world_.Pay(order);
+  ASSERT_TRUE(paid.ok()) << paid.status();
+  EXPECT_EQ(paid->outcome, v1::PAY_OUTCOME_SUCCESSFUL);
+  EXPECT_EQ(world_.broker.pay_calls.size(), 2u);
+  EXPECT_EQ(world_.broker.charges, 1);
+}
+
 TEST_F(PurchasesTest, AFailedPaymentMayBeTriedAnew) {
   const PurchaseRecord order = world_.Ordered();
   auto paid = world_.Pay(order, "0000");
@@ -402,6 +431,17 @@ TEST_F(PurchasesTest, ADeclineThatTheBrokerAnswersWithPaidNeedsAReceipt) {
     if (call.has_decline()) answer->mutable_decline()->set_status(v1::ORDER_STATUS_PAID);
   };
   EXPECT_TRUE(absl::IsDataLoss(purchases().Decline(TestWorld::Id(order)).status()));
+}
+
+TEST_F(PurchasesTest, ADeclineThatABusyBrokerDoesNotKnowOfIsToBeRepeated) {
+  const PurchaseRecord order = world_.Ordered();
+  world_.broker.alter = [&](const v1::CustomerMessage& call, v1::BrokerToCustomer* answer) {
+    if (call.has_decline()) answer->mutable_decline()->set_status(v1::ORDER_STATUS_CREATED);
+  };
+  EXPECT_TRUE(absl::IsUnavailable(purchases().Decline(TestWorld::Id(order)).status()));
+  EXPECT_EQ(purchases().Find(TestWorld::Id(order))->status, v1::ORDER_STATUS_CREATED);
+  world_.broker.alter = nullptr;
+  EXPECT_EQ(purchases().Decline(TestWorld::Id(order))->status, v1::ORDER_STATUS_DECLINED);
 }
 
 TEST_F(PurchasesTest, UnpaidOrdersExpire) {

@@ -108,7 +108,6 @@ struct Bank::Request {
   Direction direction = Direction::kDeposit;
   std::string request_id;
   int64_t amount_minor = 0;
-  int64_t now_ms = 0;
 
   std::string Digest() const {
     return crypto::Sha256(crypto::LengthPrefixed(
@@ -128,7 +127,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
   if (call.request_id().size() != storage::kRequestIdBytes || call.amount_minor() <= 0) {
     return protocol::Refused();
   }
-  if (!Enter(customer_id)) {
+  if (!under_way_.Enter(customer_id)) {
     answer(Busy());
     return absl::OkStatus();
   }
@@ -137,7 +136,6 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
   request.direction = direction;
   request.request_id = call.request_id();
   request.amount_minor = call.amount_minor();
-  request.now_ms = clock_.NowUnixMs();
 
   const auto result = std::make_shared<v1::CashResult>();
   const auto shared_answer = std::make_shared<Answer>(std::move(answer));
@@ -146,7 +144,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
         return Decide(transaction, request, *result);
       },
       [this, customer_id, result, shared_answer](const absl::Status& status) {
-        Leave(customer_id);
+        under_way_.Leave(customer_id);
         if (status.ok()) {
           (*shared_answer)(*result);
         } else if (protocol::IsRefusal(status)) {
@@ -157,7 +155,7 @@ absl::Status Bank::Cash(int64_t customer_id, Direction direction, const v1::Cash
         }
       });
   if (!queued.ok()) {
-    Leave(customer_id);
+    under_way_.Leave(customer_id);
     (*shared_answer)(Busy());
   }
   return absl::OkStatus();
@@ -174,6 +172,7 @@ absl::Status Bank::Decide(storage::Transaction& transaction, const Request& requ
   }
   if (!absl::IsNotFound(known.status())) return known.status();
 
+  const int64_t now_ms = clock_.NowUnixMs();
   absl::StatusOr<storage::Account> account = AccountOf(transaction, request.customer_id);
   if (!account.ok()) return account.status();
   if (request.direction == Direction::kDeposit && !options_.customers_may_deposit) {
@@ -188,7 +187,7 @@ absl::Status Bank::Decide(storage::Transaction& transaction, const Request& requ
   movement.account_id = account->id;
   movement.external_account_id = external->id;
   movement.amount_minor = request.amount_minor;
-  movement.created_at_ms = request.now_ms;
+  movement.created_at_ms = now_ms;
   const absl::Status moved = request.direction == Direction::kDeposit
                                  ? ledger::Deposit(transaction, movement)
                                  : ledger::Withdraw(transaction, movement);
@@ -209,7 +208,7 @@ absl::Status Bank::Decide(storage::Transaction& transaction, const Request& requ
   answer.request_id = request.request_id;
   answer.request_digest = request.Digest();
   answer.answer = result.SerializeAsString();
-  answer.created_at_ms = request.now_ms;
+  answer.created_at_ms = now_ms;
   return transaction.requests().Insert(answer);
 }
 
@@ -244,20 +243,6 @@ absl::StatusOr<v1::StatementResult> Bank::Statement(int64_t customer_id,
   });
   if (!read.ok()) return read;
   return result;
-}
-
-bool Bank::Enter(int64_t customer_id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  int& count = under_way_[customer_id];
-  if (count >= kMaxUnderWay) return false;
-  ++count;
-  return true;
-}
-
-void Bank::Leave(int64_t customer_id) {
-  std::lock_guard<std::mutex> lock(mutex_);
-  const auto found = under_way_.find(customer_id);
-  if (--found->second == 0) under_way_.erase(found);
 }
 
 }  // namespace blindcart::broker

@@ -13,13 +13,12 @@
 
 #include <cstdint>
 #include <functional>
-#include <mutex>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "proto/bank.pb.h"
 #include "protocol/clock.h"
+#include "services/broker/customer_bound.h"
 #include "services/storage/commit_queue.h"
 #include "services/storage/store.h"
 
@@ -58,16 +57,12 @@ class Bank {
 
   absl::Status Decide(storage::Transaction& transaction, const Request& request,
                       v1::CashResult& result) const;
-  bool Enter(int64_t customer_id);
-  void Leave(int64_t customer_id);
 
   const Options options_;
   storage::Store& store_;
   storage::CommitQueue& commits_;
   const protocol::Clock& clock_;
-
-  std::mutex mutex_;
-  absl::flat_hash_map<int64_t, int> under_way_;  // By customer. Under mutex_.
+  CustomerBound under_way_{kMaxUnderWay};
 };
 
 }  // namespace blindcart::broker

@@ -34,6 +34,9 @@ bool IsAddress(const std::string& address) {
   return true;
 }
 
+// One writer serves everybody: nobody fills its queue.
+absl::Status TooMuchUnderWay() { return absl::ResourceExhaustedError("too much is under way"); }
+
 absl::Status KeepOldListWhenTooLarge(const absl::Status& made) {
   if (!absl::IsResourceExhausted(made)) return made;
   LogWarning("certificates.revocation_list_too_large");
@@ -73,7 +76,7 @@ absl::Status Certificates::Handle(int64_t customer_id, LinkId link_id,
     case v1::CertificateCall::kRevoke:
       return Revoke(customer_id, std::move(answer));
     case v1::CertificateCall::kRevocationList:
-      return FetchRevocationList(std::move(answer));
+      return FetchRevocationList(customer_id, std::move(answer));
     case v1::CertificateCall::kAnnounce:
       return Announce(customer_id, link_id, call.announce(), std::move(answer));
     case v1::CertificateCall::kFindPeer:
@@ -85,20 +88,25 @@ absl::Status Certificates::Handle(int64_t customer_id, LinkId link_id,
 }
 
 absl::Status Certificates::Commit(
+    int64_t customer_id,
     std::function<absl::Status(storage::Transaction&, v1::CertificateResult&)> job, Answer answer) {
+  if (!under_way_.Enter(customer_id)) return TooMuchUnderWay();
   auto result = std::make_shared<v1::CertificateResult>();
-  return commits_.Submit(
+  const absl::Status submitted = commits_.Submit(
       [job = std::move(job), result](storage::Transaction& transaction) {
         result->Clear();
         return job(transaction, *result);
       },
-      [result, answer = std::move(answer)](absl::Status status) {
+      [this, customer_id, result, answer = std::move(answer)](absl::Status status) {
+        under_way_.Leave(customer_id);
         if (!status.ok()) {
           LogWarning("certificates.commit_failed", {{"code", static_cast<int>(status.code())}});
           return answer(status);
         }
         answer(std::move(*result));
       });
+  if (!submitted.ok()) under_way_.Leave(customer_id);
+  return submitted;
 }
 
 absl::Status Certificates::Request(int64_t customer_id, const v1::RequestCertificateCall& call,
@@ -117,6 +125,7 @@ absl::Status Certificates::Request(int64_t customer_id, const v1::RequestCertifi
     return protocol::Refused();
   }
   return Commit(
+      customer_id,
       [this, customer = std::move(customer)](storage::Transaction& transaction,
                                              v1::CertificateResult& result) {
         return IssuePair(transaction, customer, clock_.NowUnixMs(), result.mutable_request());
@@ -218,6 +227,7 @@ bool Certificates::FindRecentPair(const std::vector<storage::IssuedCertificate>&
 
 absl::Status Certificates::Revoke(int64_t customer_id, Answer answer) {
   return Commit(
+      customer_id,
       [this, customer_id](storage::Transaction& transaction,
                           v1::CertificateResult& result) -> absl::Status {
         const int64_t now_ms = clock_.NowUnixMs();
@@ -234,7 +244,7 @@ absl::Status Certificates::Revoke(int64_t customer_id, Answer answer) {
       std::move(answer));
 }
 
-absl::Status Certificates::FetchRevocationList(Answer answer) {
+absl::Status Certificates::FetchRevocationList(int64_t customer_id, Answer answer) {
   v1::CertificateResult result;
   v1::FetchRevocationListResult& list = *result.mutable_revocation_list();
   if (authority_ == nullptr) {
@@ -259,6 +269,7 @@ absl::Status Certificates::FetchRevocationList(Answer answer) {
     return absl::OkStatus();
   }
   return Commit(
+      customer_id,
       [this](storage::Transaction& transaction, v1::CertificateResult& current) -> absl::Status {
         // Rather the list before than none, for as long as it is good.
         const absl::Status made = KeepOldListWhenTooLarge(MakeListIfDue(transaction));
@@ -287,13 +298,16 @@ absl::Status Certificates::MakeListIfDue(storage::Transaction& transaction) {
 absl::Status Certificates::Announce(int64_t customer_id, LinkId link_id,
                                     const v1::AnnounceAddressCall& call, Answer answer) {
   if (!IsAddress(call.address())) return protocol::Refused();
-  return listeners_.Announce(customer_id, link_id, call.address(),
-                             [answer = std::move(answer)](const absl::Status& status) {
-                               if (!status.ok()) return answer(status);
-                               v1::CertificateResult result;
-                               result.mutable_announce();
-                               answer(std::move(result));
-                             });
+  if (!under_way_.Enter(customer_id)) return TooMuchUnderWay();
+  listeners_.Announce(customer_id, link_id, call.address(),
+                      [this, customer_id, answer = std::move(answer)](const absl::Status& status) {
+                        under_way_.Leave(customer_id);
+                        if (!status.ok()) return answer(status);
+                        v1::CertificateResult result;
+                        result.mutable_announce();
+                        answer(std::move(result));
+                      });
+  return absl::OkStatus();
 }
 
 absl::Status Certificates::FindPeer(const v1::FindPeerCall& call, const Answer& answer) {

@@ -31,6 +31,7 @@
 #include "crypto/random.h"
 #include "proto/certificate.pb.h"
 #include "protocol/clock.h"
+#include "services/broker/customer_bound.h"
 #include "services/broker/listeners.h"
 #include "services/broker/relay.h"
 #include "services/storage/commit_queue.h"
@@ -41,6 +42,8 @@ namespace blindcart::broker {
 class Certificates {
  public:
   static constexpr size_t kMaxAddressBytes = storage::kMaxListenerAddressBytes;
+  // Calls of one customer's under way to the store; a further one cannot be done now.
+  static constexpr int kMaxUnderWay = 8;
 
   struct Options {
     int64_t lifetime_ms = 0;  // Of a customer's certificate.
@@ -66,7 +69,7 @@ class Certificates {
  private:
   absl::Status Request(int64_t customer_id, const v1::RequestCertificateCall& call, Answer answer);
   absl::Status Revoke(int64_t customer_id, Answer answer);
-  absl::Status FetchRevocationList(Answer answer);
+  absl::Status FetchRevocationList(int64_t customer_id, Answer answer);
   absl::Status Announce(int64_t customer_id, LinkId link_id, const v1::AnnounceAddressCall& call,
                         Answer answer);
   absl::Status FindPeer(const v1::FindPeerCall& call, const Answer& answer);
@@ -79,8 +82,9 @@ class Certificates {
                       const std::string& username, const crypto::PublicIdentity& identity,
                       int64_t now_ms, v1::RequestCertificateResult* result) const;
   absl::Status MakeListIfDue(storage::Transaction& transaction);
-  // Runs `job`, which fills its argument in, and answers once that is durable.
+  // Runs `job` of the customer's, which fills its argument in, and answers once that is durable.
   absl::Status Commit(
+      int64_t customer_id,
       std::function<absl::Status(storage::Transaction&, v1::CertificateResult&)> job,
       Answer answer);
 
@@ -91,6 +95,7 @@ class Certificates {
   const protocol::Clock& clock_;
   crypto::RandomSource& random_;
   Listeners listeners_;
+  CustomerBound under_way_{kMaxUnderWay};
 };
 
 }  // namespace blindcart::broker

@@ -1,7 +1,9 @@
 #include "services/broker/certificates.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -10,6 +12,8 @@
 #include "crypto/certification_request.h"
 #include "services/broker/revocation.h"
 #include "services/broker/testing/broker_fixture.h"
+#include "services/storage/commit_queue.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::broker {
 namespace {
@@ -383,6 +387,46 @@ TEST_F(CertificatesTest, AddressesThatAreNoneAreRefused) {
   }
   const auto alice = LoggedIn(kAlice);
   EXPECT_FALSE(Ask(*alice, v1::CertificateCall()).has_value());
+}
+
+TEST_F(CertificatesTest, OneCustomerDoesNotFillTheQueue) {
+  storage::testing::GatedStore gate(*store_);
+  gate.Shut();
+  auto commits = *storage::CommitQueue::Create(gate, storage::CommitQueue::Options());
+  Certificates::Options options;
+  options.lifetime_ms = kDayMs;
+  options.revocation_list_lifetime_ms = kDayMs;
+  options.max_per_customer = 16;
+  Certificates certificates(options, &authority_, gate, *commits, clock_, crypto::SystemRandom());
+  std::vector<v1::CertificateCall> calls(4);
+  calls[0].mutable_announce()->set_address("192.0.2.7:9000");
+  calls[1].mutable_revoke();
+  calls[2].mutable_revocation_list();
+  calls[3].mutable_request()->set_certification_request(
+      crypto::MakeCertificationRequest(kAlice, alice_).value());
+  int accepted = 0;
+  std::atomic<int> answered{0};
+  const auto ask = [&](int64_t customer_id, const v1::CertificateCall& call) {
+    return certificates.Handle(customer_id, /*link_id=*/customer_id, call,
+                               [&](const absl::StatusOr<v1::CertificateResult>& result) {
+                                 EXPECT_TRUE(result.ok());
+                                 ++answered;
+                               });
+  };
+  for (int i = 0; i < 100; ++i) {
+    const absl::Status asked = ask(/*customer_id=*/1, calls[i % calls.size()]);
+    if (asked.ok()) ++accepted;
+    EXPECT_FALSE(protocol::IsRefusal(asked));
+  }
+  EXPECT_EQ(accepted, Certificates::kMaxUnderWay);
+  for (const v1::CertificateCall& call : {calls[0], calls[1], calls[2]}) {
+    EXPECT_TRUE(ask(/*customer_id=*/2, call).ok()) << "nobody else is turned away";
+  }
+  gate.Open();
+  while (answered < accepted + 3) std::this_thread::yield();
+  EXPECT_TRUE(ask(/*customer_id=*/1, calls[0]).ok());
+  commits->Shutdown();
+  EXPECT_EQ(answered, accepted + 4);
 }
 
 TEST_F(CertificatesTest, BrokerWithoutAnAuthorityIssuesNothing) {

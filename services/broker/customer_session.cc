@@ -31,6 +31,10 @@ absl::optional<PasswordMessage> TakePassword(std::vector<std::string>& messages)
   return password;
 }
 
+// When the broker cannot check a password now. Whether it was the right one does not matter, and this is
+// no answer to it: an agent that is told "no" often enough forgets the password.
+absl::Status Busy() { return absl::UnavailableError("passwords cannot be checked now"); }
+
 }  // namespace
 
 struct CustomerSession::Handshake {
@@ -142,15 +146,14 @@ void CustomerSession::CheckPassword(uint64_t call_id, crypto::SecretBytes passwo
         *hash = crypto::SecretBytes();
         self->Judge(call_id, matches);
       });
-  if (!queued.ok()) Fail(call_id, kBusyRetryMs);
+  if (!queued.ok()) Close(Busy());
 }
 
 void CustomerSession::Judge(uint64_t call_id, bool matches) {
   auto verdict = std::make_shared<AttemptVerdict>();
   auto last_mail = std::make_shared<int64_t>(0);
-  const int64_t now_ms = parts_.clock.NowUnixMs();
   const absl::Status queued = parts_.commits.Submit(
-      [customer_id = customer_id_, matches, now_ms, verdict,
+      [customer_id = customer_id_, matches, &clock = parts_.clock, verdict,
        last_mail](storage::Transaction& transaction) {
         const absl::StatusOr<storage::Customer> customer = transaction.customers().Get(customer_id);
         if (!customer.ok()) return customer.status();
@@ -158,7 +161,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
         if (!last.ok()) return last.status();
         *last_mail = *last;
         const AttemptState before = {customer->login_failures, customer->login_blocked_until_ms};
-        *verdict = JudgeAttempt(before, matches, kFreePasswordFailures, now_ms);
+        *verdict = JudgeAttempt(before, matches, kFreePasswordFailures, clock.NowUnixMs());
         if (verdict->state.failures == before.failures &&
             verdict->state.blocked_until_ms == before.blocked_until_ms) {
           return absl::OkStatus();
@@ -169,7 +172,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
       [self = shared_from_this(), call_id, verdict, last_mail](absl::Status status) {
         if (!status.ok()) {
           LogWarning("login.commit_failed", {{"code", static_cast<int>(status.code())}});
-          self->Fail(call_id, kBusyRetryMs);
+          self->Close(Busy());
         } else if (verdict->outcome == AttemptOutcome::kAllowed) {
           self->Serve(call_id, *last_mail);
         } else {
@@ -180,7 +183,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
           self->Fail(call_id, verdict->retry_after_ms);
         }
       });
-  if (!queued.ok()) Fail(call_id, kBusyRetryMs);
+  if (!queued.ok()) Close(Busy());
 }
 
 void CustomerSession::Serve(uint64_t call_id, int64_t last_mail_number) {
@@ -231,7 +234,7 @@ void CustomerSession::OnClosed(const absl::Status&) {
   if (state_.exchange(State::kClosed) == State::kFinished) parts_.sources.AddFailure(source_);
   parts_.relay.RemoveCustomer(link_id_);
   parts_.mail.pushes().RemoveLink(customer_id_, link_id_);
-  parts_.certificates.listeners().RemoveLink(customer_id_, link_id_);
+  parts_.certificates.listeners().RemoveLink(link_id_);
   parts_.sessions.Remove(link_id_);
 }
 

@@ -32,8 +32,6 @@ class CustomerSession final : public LinkHandler,
  public:
   // Wrong passwords in a row without a delay.
   static constexpr int64_t kFreePasswordFailures = 3;
-  // When the broker itself cannot check a password now.
-  static constexpr int64_t kBusyRetryMs = 1'000;
 
   // The handler of a link that was just accepted. `source` as in source_throttle.h. `parts` must
   // outlive the session.

@@ -2,6 +2,7 @@
 
 #include "gtest/gtest.h"
 #include "services/broker/testing/broker_fixture.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::broker {
 namespace {
@@ -36,6 +37,26 @@ TEST_F(CustomerSessionTest, AWrongPasswordFailsWithinTheSeal) {
   EXPECT_FALSE(outcome.success);
   EXPECT_TRUE(alice->WaitClosed().has_value());
   EXPECT_EQ(broker_->counters().Get(RefusalReason::kPassword), 1u);
+}
+
+TEST_F(CustomerSessionTest, ABusyBrokerTurnsNoPasswordDownWhetherRightOrWrong) {
+  // A right password that follows a wrong one is written down too.
+  ASSERT_FALSE(Customer(alice_)->Login(kAlice, "wrong").success);
+  storage::testing::GatedStore failing(*store_);
+  broker_ = *BrokerCore::Create(config_, identity_, failing, clock_, crypto::SystemRandom(),
+                                kTestCost, signers_);
+  failing.Open(absl::UnavailableError("no database"));
+  for (const char* password : {kPassword, "wrong"}) {
+    auto alice = Customer(alice_);
+    EXPECT_TRUE(alice->Login(kAlice, password).refused) << "nothing is said about the password";
+    const auto closed = alice->WaitClosed();
+    ASSERT_TRUE(closed.has_value());
+    EXPECT_FALSE(protocol::IsRefusal(*closed)) << "which an agent takes for a no";
+  }
+  EXPECT_EQ(broker_->counters().Get(RefusalReason::kPassword), 0u);
+  failing.Open();
+  EXPECT_TRUE(LoggedIn(kAlice)->Call(BalanceCall(0)).has_value());
+  broker_.reset();
 }
 
 TEST_F(CustomerSessionTest, UnknownUserAndWrongKeyAreAnsweredAndRefusedAlike) {

@@ -1,65 +1,116 @@
 #include "services/broker/listeners.h"
 
-#include <vector>
+#include <iterator>
+#include <utility>
 
 #include "services/common/log.h"
 
 namespace blindcart::broker {
 
+struct Listeners::Job {
+  std::vector<storage::Listener> announced;
+  std::vector<int64_t> removed;  // Link ids.
+  bool prolong = false;
+  bool remove_expired = false;
+  std::vector<Done> dones;
+};
+
 Listeners::Listeners(storage::CommitQueue& commits, const protocol::Clock& clock,
                      crypto::RandomSource& random)
     : commits_(commits), clock_(clock), run_(random.Bytes(storage::kBrokerRunBytes)) {}
 
-absl::Status Listeners::Announce(int64_t customer_id, LinkId link_id, const std::string& address,
-                                 std::function<void(absl::Status)> done) {
+void Listeners::Announce(int64_t customer_id, LinkId link_id, const std::string& address,
+                         Done done) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (address.empty()) {
-      announced_.erase({customer_id, link_id});
+      announced_.erase(link_id);
     } else {
-      announced_.insert({customer_id, link_id});
+      announced_.insert(link_id);
     }
+    Change& change = changes_[link_id];
+    change.customer_id = customer_id;
+    change.address = address;
+    change.dones.push_back(std::move(done));
   }
-  storage::Listener listener;
-  listener.customer_id = customer_id;
-  listener.address = address;
-  listener.broker_run = run_;
-  listener.link_id = static_cast<int64_t>(link_id);
-  listener.expires_at_ms = clock_.NowUnixMs() + kLifetimeMs;
-  return commits_.Submit(
-      [listener](storage::Transaction& transaction) {
-        return listener.address.empty()
-                   ? transaction.listeners().Remove(listener.customer_id, listener.broker_run,
-                                                    listener.link_id)
-                   : transaction.listeners().Set(listener);
-      },
-      std::move(done));
+  Write();
 }
 
-void Listeners::RemoveLink(int64_t customer_id, LinkId link_id) {
-  const Key key(customer_id, link_id);
+void Listeners::RemoveLink(LinkId link_id) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    if (announced_.erase(key) == 0) return;
-    ended_.insert(key);
+    if (announced_.erase(link_id) == 0) return;
+    changes_[link_id].address.clear();
   }
-  Remove(key);
+  Write();
 }
 
-void Listeners::Remove(const Key& key) {
-  // When this fails the next sweep tries again.
-  commits_
-      .Submit(
-          [this, key](storage::Transaction& transaction) {
-            return transaction.listeners().Remove(key.first, run_,
-                                                  static_cast<int64_t>(key.second));
-          },
-          [this, key](const absl::Status& status) {
-            if (!status.ok()) return;
-            std::lock_guard<std::mutex> lock(mutex_);
-            ended_.erase(key);
-          })
-      .IgnoreError();
+void Listeners::Write() {
+  auto job = std::make_shared<Job>();
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    if (writing_ || (changes_.empty() && !prolong_ && !remove_expired_)) return;
+    writing_ = true;
+    job->prolong = std::exchange(prolong_, false);
+    job->remove_expired = std::exchange(remove_expired_, false);
+    for (size_t i = 0; i < kMaxLinksPerJob && !changes_.empty(); ++i) {
+      const auto first = changes_.begin();
+      const auto link_id = static_cast<int64_t>(first->first);
+      Change& change = first->second;
+      if (change.address.empty()) {
+        job->removed.push_back(link_id);
+      } else {
+        job->announced.push_back({change.customer_id, std::move(change.address), run_, link_id,
+                                  /*expires_at_ms=*/0});
+      }
+      std::move(change.dones.begin(), change.dones.end(), std::back_inserter(job->dones));
+      changes_.erase(first);
+    }
+  }
+  const absl::Status submitted = commits_.Submit(
+      [this, job](storage::Transaction& transaction) { return Run(transaction, *job); },
+      [this, job](const absl::Status& status) { OnWritten(*job, status); });
+  if (!submitted.ok()) OnWritten(*job, submitted);
+}
+
+absl::Status Listeners::Run(storage::Transaction& transaction, const Job& job) const {
+  storage::Listeners& stored = transaction.listeners();
+  const int64_t now_ms = clock_.NowUnixMs();
+  if (!job.removed.empty()) {
+    const absl::Status removed = stored.Remove(run_, job.removed);
+    if (!removed.ok()) return removed;
+  }
+  if (job.prolong) {
+    const absl::Status prolonged = stored.Prolong(run_, now_ms + kLifetimeMs);
+    if (!prolonged.ok()) return prolonged;
+  }
+  if (job.remove_expired) {
+    const absl::Status removed = stored.RemoveExpired(now_ms - kKeptExpiredMs);
+    if (!removed.ok()) return removed;
+  }
+  for (storage::Listener listener : job.announced) {
+    listener.expires_at_ms = now_ms + kLifetimeMs;
+    const absl::Status set = stored.Set(listener);
+    if (!set.ok()) return set;
+  }
+  return absl::OkStatus();
+}
+
+void Listeners::OnWritten(Job& job, const absl::Status& status) {
+  bool more = false;
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    writing_ = false;
+    more = !changes_.empty();
+    if (!status.ok()) {
+      not_removed_.insert(not_removed_.end(), job.removed.begin(), job.removed.end());
+    }
+  }
+  if (!status.ok()) {
+    LogWarning("listeners.commit_failed", {{"code", static_cast<int>(status.code())}});
+  }
+  for (const Done& done : job.dones) done(status);
+  if (more) Write();
 }
 
 absl::StatusOr<std::string> Listeners::Find(storage::Transaction& transaction,
@@ -71,36 +122,27 @@ absl::StatusOr<std::string> Listeners::Find(storage::Transaction& transaction,
   if (listener->broker_run == run_) {
     // Of its own links it knows before the store does.
     std::lock_guard<std::mutex> lock(mutex_);
-    if (!announced_.contains(Key(customer_id, static_cast<LinkId>(listener->link_id)))) {
-      return std::string();
-    }
+    if (!announced_.contains(static_cast<LinkId>(listener->link_id))) return std::string();
   }
   return std::move(listener->address);
 }
 
 void Listeners::Sweep() {
   const int64_t now_ms = clock_.NowMonotonicMs();
-  std::vector<Key> ended;
   {
     std::lock_guard<std::mutex> lock(mutex_);
     if (now_ms - last_prolonged_ms_ < kProlongIntervalMs) return;
     last_prolonged_ms_ = now_ms;
-    ended.assign(ended_.begin(), ended_.end());
-    if (announced_.empty() && ended.empty()) return;
+    prolong_ = !announced_.empty();
+    if (now_ms - last_removed_ms_ >= kRemoveIntervalMs) {
+      last_removed_ms_ = now_ms;
+      remove_expired_ = true;
+    }
+    for (const LinkId link_id : std::exchange(not_removed_, {})) {
+      if (!announced_.contains(link_id)) changes_.try_emplace(link_id);
+    }
   }
-  for (const Key& key : ended) Remove(key);
-  commits_
-      .Submit(
-          [this, unix_ms = clock_.NowUnixMs()](storage::Transaction& transaction) {
-            const absl::Status prolonged =
-                transaction.listeners().Prolong(run_, unix_ms + kLifetimeMs);
-            return prolonged.ok() ? transaction.listeners().RemoveExpired(unix_ms) : prolonged;
-          },
-          [](const absl::Status& status) {
-            if (status.ok()) return;
-            LogWarning("listeners.sweep_failed", {{"code", static_cast<int>(status.code())}});
-          })
-      .IgnoreError();
+  Write();
 }
 
 }  // namespace blindcart::broker

@@ -67,6 +67,8 @@ absl::Status ReadKeys(storage::Transaction& transaction, const storage::Customer
   return absl::OkStatus();
 }
 
+absl::Status MailboxFull() { return absl::ResourceExhaustedError("the mailbox is full"); }
+
 v1::MailResult Sent(v1::SendMailOutcome outcome) {
   v1::MailResult result;
   result.mutable_send()->set_outcome(outcome);
@@ -303,7 +305,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
         if (!use.ok()) return use.status();
         if (use->items > options_.max_items || use->bytes > options_.max_bytes) {
           sent->outcome = v1::SEND_MAIL_OUTCOME_QUOTA;
-          return absl::ResourceExhaustedError("the mailbox is full");
+          return MailboxFull();
         }
         mail.mail_number = *number;
         absl::StatusOr<v1::MailItem> item = ToMailItem(transaction, std::move(mail));
@@ -314,7 +316,8 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
       },
       [this, customer_id, bytes, sent, answer](absl::Status status) {
         End(customer_id, bytes);
-        if (!status.ok() && sent->outcome != v1::SEND_MAIL_OUTCOME_QUOTA) {
+        // Nothing is said of a mailbox when the commit failed as a whole.
+        if (!status.ok() && status != MailboxFull()) {
           LogWarning("mail.commit_failed", {{"code", static_cast<int>(status.code())}});
           return answer(Sent(v1::SEND_MAIL_OUTCOME_BUSY));
         }

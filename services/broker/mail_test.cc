@@ -15,6 +15,7 @@
 #include "protocol/x3dh.h"
 #include "services/broker/testing/broker_fixture.h"
 #include "services/broker/testing/sealed_letter.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::broker {
 namespace {
@@ -301,6 +302,24 @@ TEST_F(MailTest, AFullMailboxTakesNoMoreUntilThereIsRoom) {
   Acknowledge(*bob, {1});
   EXPECT_EQ(Send(*alice, kBob, "3", "three"), v1::SEND_MAIL_OUTCOME_STORED);
   EXPECT_THAT(Waiting(*bob), ElementsAre("two", "three"));
+}
+
+TEST_F(MailTest, AFailedCommitSaysNothingOfTheMailbox) {
+  Limit(1, 1'000'000, 60'000);
+  storage::testing::GatedStore gate(*store_);
+  broker_ = *BrokerCore::Create(config_, identity_, gate, clock_, crypto::SystemRandom(), kTestCost,
+                                signers_);
+  auto alice = LoggedIn(kAlice);
+  EXPECT_EQ(Send(*alice, kBob, "1", "one"), v1::SEND_MAIL_OUTCOME_STORED);
+  for (const absl::Status& failure :
+       {absl::UnavailableError("no database"), absl::ResourceExhaustedError("disk full")}) {
+    gate.LoseAnswers(failure);
+    EXPECT_EQ(Send(*alice, kBob, "2", "two"), v1::SEND_MAIL_OUTCOME_BUSY);
+  }
+  gate.Open();
+  EXPECT_EQ(Send(*alice, kBob, "2", "two"), v1::SEND_MAIL_OUTCOME_QUOTA);
+  alice.reset();
+  broker_.reset();
 }
 
 TEST_F(MailTest, WhoHasSentADaysAllowanceHasToWait) {

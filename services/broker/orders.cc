@@ -177,7 +177,6 @@ void Orders::Decline(int64_t customer_id, absl::string_view order_id,
     Notices::Written notice;
   };
   auto outcome = std::make_shared<Outcome>();
-  const int64_t now_ms = clock_.NowUnixMs();
   const auto reply = [answer](v1::OrderStatus status) {
     v1::DeclineResult result;
     result.set_status(status);
@@ -197,9 +196,9 @@ void Orders::Decline(int64_t customer_id, absl::string_view order_id,
   });
   if (read.ok() && settled.has_value()) return reply(*settled);
   const absl::Status accepted = commits_.Submit(
-      [outcome, customer_id, id = std::string(order_id),
-       now_ms](storage::Transaction& transaction) {
+      [this, outcome, customer_id, id = std::string(order_id)](storage::Transaction& transaction) {
         *outcome = Outcome();
+        const int64_t now_ms = clock_.NowUnixMs();
         const absl::StatusOr<storage::Order> order = transaction.orders().Get(id);
         if (absl::IsNotFound(order.status())) return absl::OkStatus();
         if (!order.ok()) return order.status();

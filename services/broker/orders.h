@@ -57,7 +57,7 @@ class Orders {
   absl::StatusOr<v1::GetOrderResult> Get(int64_t customer_id, absl::string_view order_id);
 
   // Unspecified for an order that is not this customer's; CREATED when the broker could not do it
-  // now.
+  // now, or does not know whether it did.
   void Decline(int64_t customer_id, absl::string_view order_id,
                std::function<void(v1::DeclineResult)> answer);
 

@@ -6,7 +6,8 @@
 //
 // Outcomes, in order of precedence: ORDER_UNKNOWN, ORDER_DECLINED, ORDER_EXPIRED, TRY_LATER,
 // ACCOUNT_OR_PIN, SUCCESSFUL (already paid: the first receipt again), TOTAL_DIFFERS, CURRENCY,
-// INSUFFICIENT_BALANCE, SUCCESSFUL. BUSY means that nothing was charged.
+// INSUFFICIENT_BALANCE, SUCCESSFUL. BUSY means that it could not be done
+// now, or that its commit broke off and nobody knows yet: the same request again finds out.
 //
 // The same request (request id, order, account, total) gets the same answer, without the PIN. Not
 // kept are the answers that depend on the PIN or say nothing about the order (TRY_LATER,

@@ -6,6 +6,7 @@
 #include "protocol/order.h"
 #include "services/broker/testing/broker_fixture.h"
 #include "services/common/testing/inline_executor.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::broker {
 namespace {
@@ -287,6 +288,25 @@ TEST_F(PaymentsTest, AFullPoolMeansBusyAndChargesNothing) {
     EXPECT_EQ(result.outcome(), v1::PAY_OUTCOME_BUSY);
   }
   EXPECT_EQ(Balance(kAliceAccount), kOpeningBalanceMinor);
+}
+
+TEST_F(PaymentsTest, WhenTheCommitsOutcomeIsUnknownTheSameRequestFindsOut) {
+  const v1::OrderTerms terms = Offered();
+  storage::testing::GatedStore lossy(*store_);
+  lossy.LoseAnswers();
+  auto commits = *storage::CommitQueue::Create(lossy, storage::CommitQueue::Options());
+  testing::InlineExecutor inline_executor;
+  Notices notices(lossy, *commits, clock_);
+  Payments payments(Payments::Options(), identity_, lossy, *commits, inline_executor, notices,
+                    clock_);
+  const v1::CustomerMessage message = PayMessage(terms, Id("request"), kTotal);
+  v1::PayResult result;
+  ASSERT_TRUE(payments.Pay(1, message.pay(), [&](v1::PayResult answer) { result = answer; }).ok());
+  commits->Shutdown();
+  EXPECT_EQ(result.outcome(), v1::PAY_OUTCOME_BUSY);
+  EXPECT_EQ(Balance(kAliceAccount), kOpeningBalanceMinor - kTotal) << "charged all the same";
+  EXPECT_EQ(Outcome(message), v1::PAY_OUTCOME_SUCCESSFUL);
+  EXPECT_EQ(Balance(kAliceAccount), kOpeningBalanceMinor - kTotal);
 }
 
 TEST_F(PaymentsTest, OneCustomerHasFewPaymentsUnderWay) {

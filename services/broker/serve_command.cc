@@ -4,8 +4,10 @@
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <iostream>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -43,6 +45,7 @@ using protocol::RefusalReason;
 // For what is still there after draining.
 constexpr int64_t kMinShutdownGraceMs = 200;
 constexpr int64_t kMaxShutdownGraceMs = 2'000;
+constexpr int64_t kHealthIntervalMs = 500;
 constexpr int64_t kReportIntervalMs = 60'000;
 constexpr int kWatchIntervalMs = 200;
 
@@ -91,29 +94,23 @@ class RefusalReport {
   std::vector<std::pair<std::string, uint64_t>> last_;
 };
 
-// Sweeps for as long as the scheduler runs.
+// Says through the health service how the broker is, and writes the report, for as long as the scheduler
+// runs. Nothing here may wait for the database, which would be bad news that comes late.
 class Housekeeping {
  public:
-  Housekeeping(BrokerCore& broker, GoodsDoor& goods, const Readiness& readiness,
-               ServerRunner& server, Scheduler& scheduler)
-      : broker_(broker),
-        goods_(goods),
-        readiness_(readiness),
-        server_(server),
-        scheduler_(scheduler),
-        report_(broker.counters()) {}
+  Housekeeping(BrokerCore& broker, const Readiness& readiness, ServerRunner& server,
+               Scheduler& scheduler)
+      : readiness_(readiness), server_(server), scheduler_(scheduler), report_(broker.counters()) {}
 
   void Start() {
-    scheduler_.RunAfter(BrokerCore::kSweepIntervalMs, [this] { Tick(); });
+    scheduler_.RunAfter(kHealthIntervalMs, [this] { Tick(); });
   }
   void WriteReport() { report_.Write(); }
 
  private:
   void Tick() {
-    broker_.Sweep();
-    goods_.Sweep();
     server_.SetServing(readiness_.ready());
-    since_report_ms_ += BrokerCore::kSweepIntervalMs;
+    since_report_ms_ += kHealthIntervalMs;
     if (since_report_ms_ >= kReportIntervalMs) {
       since_report_ms_ = 0;
       report_.Write();
@@ -121,8 +118,6 @@ class Housekeeping {
     Start();
   }
 
-  BrokerCore& broker_;
-  GoodsDoor& goods_;
   const Readiness& readiness_;
   ServerRunner& server_;
   Scheduler& scheduler_;
@@ -130,41 +125,36 @@ class Housekeeping {
   int64_t since_report_ms_ = 0;
 };
 
-// Looks after what other brokers leave in the store for as long as its scheduler runs, which is its own:
-// a look waits for the database.
-class Polling {
+// Does something again and again, with pauses of `pause_ms` that may differ, until its shutdown: on a
+// thread of its own, since it waits for the database.
+class Chore {
  public:
-  Polling(BrokerCore& broker, storage::Store& store, const crypto::PublicIdentity& own,
-          int64_t interval_ms)
-      : broker_(broker), store_(store), own_(own), interval_ms_(interval_ms) {
+  Chore(std::function<int64_t()> pause_ms, std::function<void()> work)
+      : pause_ms_(std::move(pause_ms)), work_(std::move(work)) {
     Plan();
   }
   void Shutdown() { scheduler_.Shutdown(); }
-  // Another broker has the next identity (broker_identity.h).
-  bool replaced() const { return replaced_; }
 
  private:
   void Plan() {
-    // Not all brokers of a market at the same moment: from three to five quarters of the interval.
-    uint16_t chance = 0;
-    const std::string bytes = crypto::SystemRandom().Bytes(sizeof chance);
-    std::memcpy(&chance, bytes.data(), sizeof chance);
-    const int64_t delay_ms = interval_ms_ * 3 / 4 + interval_ms_ * chance / (2 * 65'536);
-    scheduler_.RunAfter(delay_ms, [this] {
-      broker_.Poll();
-      // A database that does not answer is asked again.
-      if (IsReplaced(store_, own_).value_or(false)) replaced_ = true;
+    scheduler_.RunAfter(pause_ms_(), [this] {
+      work_();
       Plan();
     });
   }
 
-  BrokerCore& broker_;
-  storage::Store& store_;
-  const crypto::PublicIdentity& own_;
-  const int64_t interval_ms_;
-  std::atomic<bool> replaced_{false};
+  const std::function<int64_t()> pause_ms_;
+  const std::function<void()> work_;
   ThreadScheduler scheduler_;
 };
+
+// From three to five quarters of `interval_ms`: not all brokers of a market look at the same moment.
+int64_t SomewhatRandom(int64_t interval_ms) {
+  uint16_t chance = 0;
+  const std::string bytes = crypto::SystemRandom().Bytes(sizeof chance);
+  std::memcpy(&chance, bytes.data(), sizeof chance);
+  return interval_ms * 3 / 4 + interval_ms * chance / (2 * 65'536);
+}
 
 absl::StatusOr<ServerRunner::Options> ServerOptions(const v1::BrokerConfig& config) {
   ServerRunner::Options options;
@@ -312,16 +302,29 @@ absl::Status Serve(const ServeOptions& options) {
       ServeMetrics(config.metrics_listen(), **broker, readiness);
   if (!metrics.ok()) return metrics.status();
   ThreadScheduler scheduler;
-  Housekeeping housekeeping(**broker, goods, readiness, **runner, scheduler);
+  Housekeeping housekeeping(**broker, readiness, **runner, scheduler);
   housekeeping.Start();
-  Polling polling(**broker, *opened->store, keys->lineage.current(),
-                  config.limits().poll_interval_ms());
+  Chore sweeping([] { return BrokerCore::kSweepIntervalMs; },
+                 [&] {
+                   (*broker)->Sweep();
+                   goods.Sweep();
+                 });
+  // For what other brokers leave in the store.
+  std::atomic<bool> replaced{false};
+  Chore polling([&] { return SomewhatRandom(config.limits().poll_interval_ms()); },
+                [&] {
+                  (*broker)->Poll();
+                  // A database that does not answer is asked again.
+                  if (IsReplaced(*opened->store, keys->lineage.current()).value_or(false)) {
+                    replaced = true;
+                  }
+                });
   status = AnnounceReady((*runner)->addresses(), options.address_file);
   if (status.ok()) {
     LogInfo("broker.ready", {{"addresses", static_cast<int64_t>((*runner)->addresses().size())}});
-    while (!polling.replaced() && !WaitForTerminationSignal(kWatchIntervalMs)) {
+    while (!replaced && !WaitForTerminationSignal(kWatchIntervalMs)) {
     }
-    if (polling.replaced()) {
+    if (replaced) {
       LogWarning("broker.identity_replaced");
       status = absl::FailedPreconditionError(
           "another broker of this market serves with the changed key, so this one, which still had "
@@ -332,6 +335,7 @@ absl::Status Serve(const ServeOptions& options) {
 
   Drain(config, **broker, readiness, **runner);
   scheduler.Shutdown();
+  sweeping.Shutdown();
   polling.Shutdown();
   housekeeping.WriteReport();
   return status;

@@ -1,6 +1,5 @@
 #include "services/storage/commit_queue.h"
 
-#include <algorithm>
 #include <chrono>
 #include <utility>
 #include <vector>
@@ -9,7 +8,7 @@ namespace blindcart::storage {
 
 absl::StatusOr<std::unique_ptr<CommitQueue>> CommitQueue::Create(Store& store,
                                                                  const Options& options) {
-  if (options.max_batch == 0 || options.max_queue == 0) {
+  if (options.max_batch == 0 || options.max_queue == 0 || options.max_wait_ms <= 0) {
     return absl::InvalidArgumentError("a commit queue needs bounds above zero");
   }
   std::unique_ptr<CommitQueue> queue(new CommitQueue(store, options));
@@ -30,7 +29,7 @@ absl::Status CommitQueue::Submit(Job job, Done done) {
       ++stats_.refused;
       return absl::ResourceExhaustedError("the commit queue is full");
     }
-    waiting_.push_back({std::move(job), std::move(done)});
+    waiting_.push_back({std::move(job), std::move(done), options_.clock->NowMonotonicMs()});
   }
   changed_.notify_one();
   return absl::OkStatus();
@@ -54,21 +53,31 @@ size_t CommitQueue::waiting() const {
 void CommitQueue::Run() {
   std::vector<WriteJob> jobs;
   std::vector<Done> dones;
+  std::vector<Done> too_late;
   absl::Status given_up;  // Not OK: why the store is not asked any more.
   for (;;) {
     jobs.clear();
     dones.clear();
+    too_late.clear();
     {
       std::unique_lock<std::mutex> lock(mutex_);
       changed_.wait(lock, [this] { return closing_ || !waiting_.empty(); });
       if (waiting_.empty()) return;
-      const size_t count = std::min(waiting_.size(), options_.max_batch);
-      for (size_t i = 0; i < count; ++i) {
-        jobs.push_back({std::move(waiting_.front().job), absl::OkStatus()});
-        dones.push_back(std::move(waiting_.front().done));
+      const int64_t oldest_ms = options_.clock->NowMonotonicMs() - options_.max_wait_ms;
+      while (!waiting_.empty() && jobs.size() < options_.max_batch) {
+        Item& item = waiting_.front();
+        if (item.submitted_ms < oldest_ms) {
+          too_late.push_back(std::move(item.done));
+        } else {
+          jobs.push_back({std::move(item.job), absl::OkStatus()});
+          dones.push_back(std::move(item.done));
+        }
         waiting_.pop_front();
       }
     }
+    stats_.refused += too_late.size();
+    for (Done& done : too_late) done(absl::UnavailableError("waited too long for a commit"));
+    if (jobs.empty()) continue;
     const auto began = std::chrono::steady_clock::now();
     if (!given_up.ok()) {
       for (size_t i = 0; i < jobs.size(); ++i) dones[i](given_up);

@@ -3,7 +3,8 @@
 //
 // Jobs wait in a bounded queue; one thread takes whatever waits, at most max_batch at a time, and
 // runs it as one Store::WriteBatch, so a lone job waits for nobody and a busy queue shares its
-// commits.
+// commits. A job that has waited for longer than max_wait_ms is not run any more: whoever asked for it
+// has given up or asked again, and what it was to decide by may be out of date.
 //
 // Thread safety: any thread may call Submit. `done` is called exactly once for every accepted job,
 // on the queue's thread, after the commit; it must not block (every later commit waits for it) and
@@ -13,6 +14,7 @@
 
 #include <condition_variable>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -21,6 +23,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "protocol/clock.h"
 #include "services/storage/commit_stats.h"
 #include "services/storage/store.h"
 
@@ -32,8 +35,10 @@ class CommitQueue {
   using Done = std::function<void(absl::Status)>;
 
   struct Options {
-    size_t max_batch = 64;    // jobs in one commit
-    size_t max_queue = 4096;  // jobs waiting; more are refused
+    size_t max_batch = 64;         // jobs in one commit
+    size_t max_queue = 4096;       // jobs waiting; more are refused
+    int64_t max_wait_ms = 10'000;  // as long as a store is patient with its database
+    const protocol::Clock* clock = &protocol::SystemClock();  // must outlive the queue
   };
 
   // `store` must outlive the queue. kInvalidArgument for a bound of zero.
@@ -47,11 +52,12 @@ class CommitQueue {
 
   // Accepts the job, or says why not, in which case `done` is never called: kResourceExhausted when
   // max_queue jobs wait, kUnavailable after Shutdown. `done` gets OK when the job's changes are
-  // durable, the job's own error when it was rolled back, or the error of the commit. A job runs as
+  // durable, the job's own error when it was rolled back, the error of the commit, or kUnavailable when
+  // the job waited too long and was not run. A job runs as
   // Store::WriteBatch says: it may run again after a conflict.
   absl::Status Submit(Job job, Done done);
 
-  // Refuses new jobs, finishes those accepted, and ends the thread. Once the store has answered
+  // Refuses new jobs, answers those accepted, and ends the thread. Once the store has answered
   // kUnavailable meanwhile, the rest get that unrun. Idempotent. Not to be called from `done`.
   void Shutdown();
 
@@ -62,6 +68,7 @@ class CommitQueue {
   struct Item {
     Job job;
     Done done;
+    int64_t submitted_ms = 0;  // monotonic
   };
 
   CommitQueue(Store& store, const Options& options);

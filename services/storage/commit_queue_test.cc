@@ -13,66 +13,17 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "protocol/testing/fake_clock.h"
 #include "services/storage/sqlite_store.h"
+#include "services/storage/testing/gated_store.h"
 
 namespace blindcart::storage {
 namespace {
 
 using ::testing::Each;
 using ::testing::ElementsAre;
+using testing::GatedStore;
 using ::testing::SizeIs;
-
-// A store whose commits wait at a gate, can be made to fail, and are counted.
-class GatedStore : public Store {
- public:
-  explicit GatedStore(Store& real) : real_(real) {}
-
-  absl::Status Read(absl::FunctionRef<absl::Status(Transaction&)> body) override {
-    return real_.Read(body);
-  }
-  absl::Status Write(absl::FunctionRef<absl::Status(Transaction&)> body) override {
-    return real_.Write(body);
-  }
-  absl::Status WriteBatch(absl::Span<WriteJob> jobs) override {
-    absl::Status failure;
-    {
-      std::unique_lock<std::mutex> lock(mutex_);
-      batch_sizes_.push_back(jobs.size());
-      changed_.notify_all();
-      changed_.wait(lock, [this] { return open_; });
-      failure = failure_;
-    }
-    if (failure.ok()) return real_.WriteBatch(jobs);
-    for (WriteJob& job : jobs) job.status = failure;
-    return failure;
-  }
-  absl::StatusOr<std::vector<std::string>> CheckIntegrity() override {
-    return real_.CheckIntegrity();
-  }
-
-  void Open(absl::Status failure = absl::OkStatus()) {
-    std::lock_guard<std::mutex> lock(mutex_);
-    open_ = true;
-    failure_ = std::move(failure);
-    changed_.notify_all();
-  }
-  void AwaitBatches(size_t count) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    changed_.wait(lock, [&] { return batch_sizes_.size() >= count; });
-  }
-  std::vector<size_t> batch_sizes() {
-    std::lock_guard<std::mutex> lock(mutex_);
-    return batch_sizes_;
-  }
-
- private:
-  Store& real_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  bool open_ = false;
-  absl::Status failure_;
-  std::vector<size_t> batch_sizes_;
-};
 
 class CommitQueueTest : public ::testing::Test {
  protected:
@@ -83,6 +34,7 @@ class CommitQueueTest : public ::testing::Test {
     ASSERT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
     gate_ = std::make_unique<GatedStore>(*store_);
+    gate_->Shut();
   }
   void TearDown() override {
     for (const char* suffix : {"", "-wal", "-shm"}) unlink((path_ + suffix).c_str());
@@ -92,6 +44,7 @@ class CommitQueueTest : public ::testing::Test {
     CommitQueue::Options options;
     options.max_batch = max_batch;
     options.max_queue = max_queue;
+    options.clock = &clock_;
     absl::StatusOr<std::unique_ptr<CommitQueue>> queue = CommitQueue::Create(*gate_, options);
     EXPECT_TRUE(queue.ok()) << queue.status();
     return *std::move(queue);
@@ -117,6 +70,7 @@ class CommitQueueTest : public ::testing::Test {
     return store_->Read([&](Transaction& t) { return t.meta().Get(key).status(); }).ok();
   }
 
+  protocol::FakeClock clock_;
   std::string path_;
   std::unique_ptr<Store> store_;
   std::unique_ptr<GatedStore> gate_;
@@ -205,6 +159,42 @@ TEST_F(CommitQueueTest, AFullQueueRefuses) {
   queue->Shutdown();
   EXPECT_THAT(results(), SizeIs(3)) << "a refused job is never answered";
   EXPECT_FALSE(IsStored("refused"));
+}
+
+TEST_F(CommitQueueTest, WhatHasWaitedTooLongIsNotRunAnyMore) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(2, 1000);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (const char* key : {"old 1", "old 2", "old 3"}) {
+    ASSERT_TRUE(queue->Submit(Set(key), Collect()).ok());
+  }
+  clock_.Advance(1);
+  for (const char* key : {"new 1", "new 2", "new 3"}) {
+    ASSERT_TRUE(queue->Submit(Set(key), Collect()).ok());
+  }
+  clock_.Advance(CommitQueue::Options().max_wait_ms);
+  gate_->Open();
+  queue->Shutdown();
+  // What was running is late too, but nobody knows that it will not happen.
+  const absl::Status late = absl::UnavailableError("waited too long for a commit");
+  const absl::Status ok;
+  EXPECT_THAT(results(), ElementsAre(ok, late, late, late, ok, ok, ok));
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1, 2, 1));
+  EXPECT_EQ(queue->stats().refused, 3u);
+  EXPECT_FALSE(IsStored("old 1"));
+  EXPECT_TRUE(IsStored("new 1"));
+}
+
+TEST_F(CommitQueueTest, AQueueOfWhatHasWaitedTooLongEmptiesWithoutACommit) {
+  std::unique_ptr<CommitQueue> queue = MakeQueue(2, 1000);
+  ASSERT_TRUE(queue->Submit(Set("running"), Collect()).ok());
+  gate_->AwaitBatches(1);
+  for (int i = 0; i < 100; ++i) ASSERT_TRUE(queue->Submit(Set("old"), Collect()).ok());
+  clock_.Advance(CommitQueue::Options().max_wait_ms + 1);
+  gate_->Open();
+  queue->Shutdown();
+  EXPECT_THAT(results(), SizeIs(101));
+  EXPECT_THAT(gate_->batch_sizes(), ElementsAre(1));
 }
 
 TEST_F(CommitQueueTest, ShutdownFinishesWhatWasAcceptedAndRefusesMore) {
@@ -301,6 +291,10 @@ TEST_F(CommitQueueTest, EveryJobOfManyThreadsIsAnsweredOnce) {
 TEST_F(CommitQueueTest, BoundsOfZeroAreRefused) {
   CommitQueue::Options options;
   options.max_batch = 0;
+  EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  options = CommitQueue::Options();
+  options.max_wait_ms = 0;
   EXPECT_EQ(CommitQueue::Create(*store_, options).status().code(),
             absl::StatusCode::kInvalidArgument);
   options = CommitQueue::Options();

@@ -16,7 +16,7 @@ struct CommitStats {
   prometheus::Histogram seconds{
       {0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}};
   std::atomic<uint64_t> failed{0};   // commits of which nothing has happened
-  std::atomic<uint64_t> refused{0};  // jobs that found the queue full
+  std::atomic<uint64_t> refused{0};  // jobs that found the queue full or waited too long
 
   void Note(size_t job_count, std::chrono::steady_clock::duration took, bool ok) {
     jobs.Observe(static_cast<double>(job_count));

@@ -1,5 +1,6 @@
 // Who listens for direct sessions where, for every backend.
 #include <string>
+#include <vector>
 
 #include "services/storage/store_contract_test.h"
 
@@ -51,15 +52,15 @@ TEST_P(StoreContractTest, TheLatestListenersLinkCountsAndOnlyItIsRemoved) {
   EXPECT_EQ(Address(*store_, world_.customer), "192.0.2.1:9000");
   ASSERT_TRUE(Set(*store_, world_.customer, "192.0.2.2:9000", SecondRun(), 7).ok());
   EXPECT_EQ(Address(*store_, world_.customer), "192.0.2.2:9000");
-  // The end of the link before, which comes late.
-  for (const auto& [run, link] : {std::pair(FirstRun(), 7), std::pair(SecondRun(), 8)}) {
-    ASSERT_TRUE(Write(*store_, [&, run = run, link = link](Listeners& l) {
-                  return l.Remove(world_.customer, run, link);
-                }).ok());
-    EXPECT_EQ(Address(*store_, world_.customer), "192.0.2.2:9000");
-  }
-  ASSERT_TRUE(
-      Write(*store_, [&](Listeners& l) { return l.Remove(world_.customer, SecondRun(), 7); }).ok());
+  // The end of the link before, which comes late, and what is no end of it.
+  const auto remove = [&](const std::string& run, const std::vector<int64_t>& links) {
+    return Write(*store_, [&](Listeners& l) { return l.Remove(run, links); });
+  };
+  ASSERT_TRUE(remove(FirstRun(), {7}).ok());
+  ASSERT_TRUE(remove(SecondRun(), {8, 6}).ok());
+  ASSERT_TRUE(remove(SecondRun(), {}).ok());
+  EXPECT_EQ(Address(*store_, world_.customer), "192.0.2.2:9000");
+  ASSERT_TRUE(remove(SecondRun(), {6, 7, 8}).ok());
   EXPECT_EQ(Address(*store_, world_.customer), "");
 }
 

@@ -214,7 +214,7 @@ CREATE TABLE listeners (
   link_id BIGINT NOT NULL CHECK (link_id > 0),
   expires_at_ms BIGINT NOT NULL CHECK (expires_at_ms >= 0)
 );
-CREATE INDEX listeners_of_run ON listeners (broker_run);
+CREATE INDEX listeners_of_link ON listeners (broker_run, link_id);
 )sql";
 
 constexpr const char* kMigrations[] = {kFirst, kCertificateBlocks, kListeners};

@@ -6,7 +6,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/span.h"
 #include "services/storage/store.h"
 
 namespace blindcart::storage {
@@ -48,12 +50,12 @@ class SqlListeners : public Listeners {
     return listener;
   }
 
-  absl::Status Remove(int64_t customer_id, absl::string_view broker_run, int64_t link_id) override {
+  absl::Status Remove(absl::string_view broker_run, absl::Span<const int64_t> link_ids) override {
     return database_
-        .Prepare("DELETE FROM listeners WHERE customer_id = ? AND broker_run = ? AND link_id = ?")
-        .BindInt64(customer_id)
+        .Prepare(absl::StrCat("DELETE FROM listeners WHERE broker_run = ? AND link_id ",
+                              Database::kInIds))
         .BindBlob(broker_run)
-        .BindInt64(link_id)
+        .BindText(Database::Ids(link_ids))
         .Run();
   }
 

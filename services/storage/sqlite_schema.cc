@@ -272,7 +272,7 @@ CREATE TABLE listeners (
   link_id INTEGER NOT NULL CHECK (link_id > 0),
   expires_at_ms INTEGER NOT NULL CHECK (expires_at_ms >= 0)
 ) STRICT;
-CREATE INDEX listeners_of_run ON listeners (broker_run);
+CREATE INDEX listeners_of_link ON listeners (broker_run, link_id);
 )sql";
 
 constexpr const char* kMigrations[] = {

@@ -417,9 +417,8 @@ class Listeners {
   // Inserts or replaces: a customer has one.
   virtual absl::Status Set(const Listener& listener) = 0;
   virtual absl::StatusOr<Listener> Get(int64_t customer_id) = 0;
-  // OK when it is gone already, or is another link's by now, which stays.
-  virtual absl::Status Remove(int64_t customer_id, absl::string_view broker_run,
-                              int64_t link_id) = 0;
+  // Those of that broker's links. OK when they are gone already, or are other links' by now, which stay.
+  virtual absl::Status Remove(absl::string_view broker_run, absl::Span<const int64_t> link_ids) = 0;
   // All of that broker's.
   virtual absl::Status Prolong(absl::string_view broker_run, int64_t expires_at_ms) = 0;
   // Those whose expiry is at or before `now_ms`.

@@ -91,6 +91,10 @@ class FakeBroker::Connection : public LinkHandler {
     if (!first.ok()) return first.status();
     v1::CustomerMessage call;
     EXPECT_TRUE(call.ParseFromString(first->front()));
+    if (broker_.busy) {
+      link_->Close(absl::UnavailableError("busy"));
+      return absl::OkStatus();
+    }
     const crypto::SecretBytes expected = crypto::PasswordHash(username_, broker_.password);
     v1::BrokerToCustomer answer;
     answer.set_call_id(call.call_id());

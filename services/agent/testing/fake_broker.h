@@ -58,6 +58,7 @@ class FakeBroker {
 
   // Handles.
   std::atomic<bool> reachable{true};
+  std::atomic<bool> busy{false};  // It ends each link in place of an answer to the password.
   std::string username = "alice";
   std::string password = "correct horse";
   std::string account = "ACC-1";
