@@ -303,6 +303,13 @@ TEST_F(HaproxyAloneTest, LetsThroughWhatBelongsToADoorAndSaysThatNoBrokerIsThere
   EXPECT_THAT(link.error_message(), HasSubstr("no broker is ready"));
   {
     grpc::ClientContext context;
+    v1::FollowIdentityReply followed;
+    EXPECT_EQ(customers->FollowIdentity(&context, {}, &followed).error_code(),
+              grpc::StatusCode::UNAVAILABLE)
+        << "nobody learns of changed keys";
+  }
+  {
+    grpc::ClientContext context;
     v1::GoodsSent sent;
     const auto goods = customers->SendGoods(&context, &sent);
     goods->WritesDone();
