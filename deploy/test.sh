@@ -183,6 +183,7 @@ check_networks() {
     done
     ! reaches "${from}" "$(address_of prometheus)" 9090 || fail "${from} reaches Prometheus"
     ! reaches "${from}" "${outside}" 7443 || fail "${from} has a way out of its network"
+    ! reaches "${from}" haproxy 8405 || fail "${from} reaches the operator's port of HAProxy"
   done
   passed "shops and agent reach HAProxy alone, and only brokers reach PostgreSQL"
 }

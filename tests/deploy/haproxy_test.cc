@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -275,8 +276,9 @@ class HaproxyAloneTest : public ::testing::Test {
     return v1::Broker::NewStub(*DialBroker(address, root_pem_, /*plain_tcp=*/false, "link"));
   }
   // What becomes of one empty customer's link.
-  static grpc::Status TryCustomerLink(v1::Broker::Stub& stub) {
+  static grpc::Status TryCustomerLink(v1::Broker::Stub& stub, int timeout_s = 60) {
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(timeout_s));
     const auto stream = stub.CustomerLink(&context);
     v1::LinkMessage message;
     while (stream->Read(&message)) {
@@ -348,6 +350,19 @@ int Connect(const std::string& address) {
   return fd;
 }
 
+class SilentConnections {
+ public:
+  SilentConnections(const std::string& address, int count) {
+    while (static_cast<int>(fds_.size()) < count) fds_.push_back(Connect(address));
+  }
+  ~SilentConnections() {
+    for (const int fd : fds_) close(fd);
+  }
+
+ private:
+  std::vector<int> fds_;
+};
+
 TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
   Start({{"BLINDCART_SOURCE_CONNECTIONS", "3"},
          {"BLINDCART_SOURCE_NEW_CONNECTIONS_PER_10S", "1000"},
@@ -374,6 +389,16 @@ TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
     if (status.error_message().find("too many requests") != std::string::npos) ++refused;
   }
   EXPECT_GE(refused, 1);
+}
+
+TEST_F(HaproxyAloneTest, SilenceAtTheOperatorsDoorShutsNoOther) {
+  Start({{"BLINDCART_MAX_CONNECTIONS", "40"}});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->operator_address(), 50);
+  // Sooner than the five seconds after which silence at that door ends.
+  EXPECT_THAT(
+      TryCustomerLink(*Dial(haproxy_->customers_address()), /*timeout_s=*/4).error_message(),
+      HasSubstr("no broker is ready"));
 }
 
 }  // namespace
