@@ -394,11 +394,35 @@ TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
 TEST_F(HaproxyAloneTest, SilenceAtTheOperatorsDoorShutsNoOther) {
   Start({{"BLINDCART_MAX_CONNECTIONS", "40"}});
   ASSERT_NE(haproxy_, nullptr);
-  const SilentConnections silent(haproxy_->operator_address(), 50);
+  const SilentConnections silent(haproxy_->operator_address(), 40);
   // Sooner than the five seconds after which silence at that door ends.
   EXPECT_THAT(
       TryCustomerLink(*Dial(haproxy_->customers_address()), /*timeout_s=*/4).error_message(),
       HasSubstr("no broker is ready"));
+}
+
+TEST_F(HaproxyAloneTest, SilenceAtTheCustomersDoorShutsNoOther) {
+  Start({{"BLINDCART_MAX_CONNECTIONS", "40"},
+         {"BLINDCART_MAX_CUSTOMERS", "20"},
+         {"BLINDCART_MAX_MERCHANTS", "8"},
+         {"BLINDCART_SOURCE_CONNECTIONS", "100"},
+         {"BLINDCART_SOURCE_NEW_CONNECTIONS_PER_10S", "100"}});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->customers_address(), 40);
+  EXPECT_THAT(TryCustomerLink(*Dial(haproxy_->broker_address(1))).error_message(),
+              HasSubstr("no broker is ready"));
+  EXPECT_EQ(CustomersConnections(), 20);  // The page is answered, too.
+}
+
+// A shop's and an agent's connections, and their next ones while the old ones are ending, are few.
+TEST_F(HaproxyAloneTest, ASourceHasSixteenConnectionsUnlessSaidOtherwise) {
+  Start({});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->customers_address(), 16);
+  WaitUntil("the connections are counted", [&] { return CustomersConnections() == 16; });
+  const int further = Connect(haproxy_->customers_address());
+  EXPECT_TRUE(IsCutOff(further));
+  close(further);
 }
 
 }  // namespace
