@@ -219,20 +219,40 @@ check_limits() {
   passed "failed logins through HAProxy keep nobody else out"
 }
 
-check_restart() {
-  local before after deadline=$((SECONDS + 180)) service
-  before=$(in_container broker-1 broker list accounts --data-dir broker --json)
-  docker-compose restart --timeout 30 >/dev/null 2>&1
+wait_for_all() {
+  local deadline=$((SECONDS + 180)) service
   for service in "${SERVICES[@]}"; do
     until [[ $(docker inspect --format '{{.State.Health.Status}}' "$(id_of "${service}")") == healthy ]]; do
-      ((SECONDS < deadline)) || fail "${service} does not come back after a restart"
+      ((SECONDS < deadline)) || fail "${service} does not come back"
       sleep 1
     done
   done
+}
+
+check_restart() {
+  local before after
+  before=$(in_container broker-1 broker list accounts --data-dir broker --json)
+  docker-compose restart --timeout 45 >/dev/null 2>&1
+  wait_for_all
   after=$(in_container broker-2 broker list accounts --data-dir broker --json)
   [[ ${before} == "${after}" && ${before} == *1001* ]] || fail "a restart changed the accounts"
   in_container broker-1 broker audit --data-dir broker >/dev/null || fail "the books are wrong after a restart"
   passed "all of it restarted, nothing lost"
+}
+
+# As after a restore: the database and the brokers' folders are there, what was published is not.
+check_restore() {
+  local before after
+  before=$(in_container broker-1 sha256sum broker/broker.card broker/tls/certificate.pem)
+  docker-compose down --timeout 45 >/dev/null 2>&1
+  docker volume rm "${COMPOSE_PROJECT_NAME}"_{papers-operator,edge} >/dev/null
+  docker-compose up --detach --no-build >/dev/null 2>&1 || fail "the market does not start from its restored part"
+  wait_for_all
+  after=$(in_container broker-1 sha256sum broker/broker.card broker/tls/certificate.pem)
+  [[ -n ${before} && ${before} == "${after}" ]] || fail "make-broker made another broker in the place of a restored one"
+  in_container quiet-books cmp /handover/operator/broker.card shop/broker.card || fail "the card is not handed out again"
+  in_container broker-2 broker audit --data-dir broker >/dev/null || fail "the books are wrong after a restore"
+  passed "what was published is published again, and the keys stay"
 }
 
 main() {
@@ -259,6 +279,7 @@ main() {
   check_networks
   check_limits
   check_restart
+  check_restore
   market=
   ./demo.sh --clean || fail "demo.sh --clean"
   [[ -z $(docker ps --all --quiet --filter "label=com.docker.compose.project=${COMPOSE_PROJECT_NAME}") ]] ||
