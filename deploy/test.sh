@@ -250,7 +250,8 @@ check_restore() {
   wait_for_all
   after=$(in_container broker-1 sha256sum broker/broker.card broker/tls/certificate.pem)
   [[ -n ${before} && ${before} == "${after}" ]] || fail "make-broker made another broker in the place of a restored one"
-  in_container quiet-books cmp /handover/operator/broker.card shop/broker.card || fail "the card is not handed out again"
+  [[ $(in_container quiet-books sha256sum /handover/operator/broker.card) == "${before%% *} "* ]] ||
+    fail "the card is not handed out again"
   in_container broker-2 broker audit --data-dir broker >/dev/null || fail "the books are wrong after a restore"
   passed "what was published is published again, and the keys stay"
 }
