@@ -96,7 +96,10 @@ main() {
     esac
   done
 
-  command -v apt-get dpkg-query >/dev/null || die "needs Debian (apt-get and dpkg); tested on Debian 12"
+  local tool
+  for tool in apt-get dpkg-query; do
+    command -v "${tool}" >/dev/null || die "needs Debian (there is no ${tool}); tested on Debian 12"
+  done
 
   local missing
   mapfile -t missing < <(missing_packages)
