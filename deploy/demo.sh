@@ -73,7 +73,7 @@ check_tools() {
 
 # One run for each market of this user, from whatever folder. Held until this script ends.
 take_lock() {
-  local folder=${XDG_CACHE_HOME:-~/.cache}/blindcart
+  local folder=${XDG_CACHE_HOME:-${HOME}/.cache}/blindcart
   mkdir -p "${folder}"
   exec {lock}>"${folder}/${COMPOSE_PROJECT_NAME}.lock"
   flock --nonblock "${lock}" || already_there "another demo.sh works on ${COMPOSE_PROJECT_NAME} at this moment"

@@ -70,7 +70,8 @@ on_exit() {
     docker images --format '{{.Repository}}:{{.Tag}}' "${BLINDCART_IMAGES}/*" |
       xargs --no-run-if-empty docker rmi >/dev/null || status=1
   fi
-  rm -rf "${work}" ${XDG_CACHE_HOME:-~/.cache}/"blindcart/${COMPOSE_PROJECT_NAME}.lock"
+  rm -rf "${work}"
+  rm -f "${XDG_CACHE_HOME:-${HOME}/.cache}/blindcart/${COMPOSE_PROJECT_NAME}.lock"
   exit "${status}"
 }
 
