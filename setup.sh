@@ -39,6 +39,7 @@ readonly CHECK_PACKAGES=(
   clang-format
   clang-tidy
   libclang-rt-dev      # libFuzzer and the sanitizers' run-time for clang
+  systemd              # systemd-analyze, which judges the unit files
 )
 readonly SERVER_PACKAGES=(
   haproxy              # servers, of which tests start one of their own
@@ -96,7 +97,10 @@ main() {
     esac
   done
 
-  command -v apt-get dpkg-query >/dev/null || die "needs Debian (apt-get and dpkg); tested on Debian 12"
+  local tool
+  for tool in apt-get dpkg-query; do
+    command -v "${tool}" >/dev/null || die "needs Debian (there is no ${tool}); tested on Debian 12"
+  done
 
   local missing
   mapfile -t missing < <(missing_packages)
@@ -126,6 +130,12 @@ main() {
   echo "setup.sh: installing ${#missing[@]} packages"
   "${as_root[@]}" apt-get install --yes --quiet --no-install-recommends "${missing[@]}" ||
     die "apt-get could not install them; Debian 12 (bookworm) has all of them in its main archive"
+
+  # Debian starts it at once, and at every boot.
+  if [[ " ${missing[*]} " == *" haproxy "* ]]; then
+    "${as_root[@]}" update-rc.d haproxy disable || true
+    "${as_root[@]}" service haproxy stop || true
+  fi
 
   mapfile -t missing < <(missing_packages)
   ((${#missing[@]} == 0)) || die "still missing: ${missing[*]}"

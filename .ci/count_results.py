@@ -2,7 +2,8 @@
 
 Usage: count_results.py EVENTS BAZEL_STATUS CHECKS_PASSED CHECKS_FAILED CHECKS_SKIPPED
 
-Prints "N passed, N failed" as its last line, followed by ", N skipped" when any check was skipped. Exits with 1 if anything failed or no test ran.
+Prints "N passed, N failed" as its last line, followed by ", N skipped" when a check was skipped, or
+a test with every case of it. Exits with 1 if anything failed or no test ran.
 """
 
 import json
@@ -26,7 +27,10 @@ def xml_path(result):
 
 
 def count_cases(result):
-    """(passed, failed) of one test result; a test without a readable report counts as one case."""
+    """(passed, failed, skipped) of one test result.
+
+    A test without a readable report counts as one case, and so does one that skipped all it has.
+    """
     ok = result["status"] in PASSED
     path = xml_path(result)
     try:
@@ -38,19 +42,24 @@ def count_cases(result):
         1 for case in ran if case.find("failure") is not None or case.find("error") is not None
     )
     passed = len(ran) - failed
-    if ok:
-        return max(passed, 1), 0
-    return passed, max(failed, 1)
+    if not ok:
+        return passed, max(failed, 1), 0
+    if not ran and any(case.find("skipped") is not None for case in cases):
+        return 0, 0, 1
+    return max(passed, 1), 0, 0
 
 
 def main(arguments):
     events_path, status, checks_passed, checks_failed, checks_skipped = arguments
-    passed, failed = 0, 0
+    passed, failed, skipped = 0, 0, int(checks_skipped)
     for event in read_events(events_path):
         if "testResult" in event:
-            case_passed, case_failed = count_cases(event["testResult"])
+            case_passed, case_failed, case_skipped = count_cases(event["testResult"])
             passed += case_passed
             failed += case_failed
+            skipped += case_skipped
+            if case_skipped:
+                print("skipped: " + event["id"]["testResult"]["label"])
             if case_failed:
                 print("failed: " + event["id"]["testResult"]["label"])
         elif "targetCompleted" in event["id"] and not event.get("completed", {}).get("success"):
@@ -64,8 +73,8 @@ def main(arguments):
     failed += int(checks_failed)
     if ran == 0:
         print("no test ran")
-    skipped = ", %s skipped" % checks_skipped if checks_skipped != "0" else ""
-    print("%d passed, %d failed%s" % (passed, failed, skipped))
+    remark = ", %d skipped" % skipped if skipped else ""
+    print("%d passed, %d failed%s" % (passed, failed, remark))
     return 1 if failed or ran == 0 else 0
 
 

@@ -21,23 +21,31 @@ Needs docker and docker-compose (Debian: apt-get install docker.io docker-compos
 and for the first build some minutes and the network. Environment:
   BLINDCART_BASE      base image [debian:12-slim]
   BLINDCART_LISTEN    the one published address [127.0.0.1:7443]
-  BLINDCART_SECRETS   folder for pass phrases and passwords, made here [deploy/secrets]
   COMPOSE_PROJECT_NAME  prefix of containers, networks and volumes [blindcart-demo]
+
+Exit status: 0 done, 1 failed, 2 wrong usage, 3 nothing done, since a market of that name is there
+already.
 USAGE
 }
 
 export DOCKER_BUILDKIT=1 COMPOSE_DOCKER_CLI_BUILD=1
 export COMPOSE_PROJECT_NAME=${COMPOSE_PROJECT_NAME:-blindcart-demo}
 export COMPOSE_FILE=${PWD}/docker-compose.yml
-export BLINDCART_SECRETS=${BLINDCART_SECRETS:-${PWD}/secrets}
+# Pass phrases and passwords: a folder of the demo's own, which --clean removes with all that is in it.
+# That it is there also says that the market of that name was started here.
+export BLINDCART_SECRETS=${PWD}/.demo-secrets/${COMPOSE_PROJECT_NAME}
 # Enough for a demo, also where a process may open few files.
-export BLINDCART_MAX_CONNECTIONS=${BLINDCART_MAX_CONNECTIONS:-1000}
+export BLINDCART_MAX_CONNECTIONS=1000 BLINDCART_MAX_CUSTOMERS=800 BLINDCART_MAX_MERCHANTS=80
 readonly OPERATOR_IMAGE=${BLINDCART_IMAGES:-blindcart}/operator
-readonly PATIENCE_S=${BLINDCART_PATIENCE_S:-300}
+readonly PATIENCE_S=${BLINDCART_PATIENCE_S:-300} ALREADY_THERE=3
 
 die() {
   echo "demo.sh: $*" >&2
   exit 1
+}
+already_there() {
+  echo "demo.sh: $*" >&2
+  exit "${ALREADY_THERE}"
 }
 step() { printf '\n== %s\n' "$*"; }
 # Shows a command as it is typed, then its output.
@@ -50,6 +58,9 @@ in_container() {
 quietly() { docker-compose exec -T "$@" >/dev/null 2>&1; }
 
 check_tools() {
+  # It becomes part of files' names here, and docker-compose would leave out the rest.
+  [[ ${COMPOSE_PROJECT_NAME} =~ ^[a-z0-9][a-z0-9_-]*$ ]] ||
+    die "COMPOSE_PROJECT_NAME has small letters, digits, - and _ only"
   local tool
   for tool in docker docker-compose; do
     command -v "${tool}" >/dev/null ||
@@ -58,6 +69,22 @@ check_tools() {
   local why
   why=$(docker version 2>&1 >/dev/null) ||
     die "docker does not answer (${why}). Start it with: systemctl start docker. You have to be root or in the group docker"
+}
+
+# One run for each market of this user, from whatever folder. Held until this script ends.
+take_lock() {
+  local folder=${XDG_CACHE_HOME:-${HOME}/.cache}/blindcart
+  mkdir -p "${folder}"
+  exec {lock}>"${folder}/${COMPOSE_PROJECT_NAME}.lock"
+  flock --nonblock "${lock}" || already_there "another demo.sh works on ${COMPOSE_PROJECT_NAME} at this moment"
+}
+
+# Nobody else's market is shown, and above all none is removed.
+check_project() {
+  [[ ! -d ${BLINDCART_SECRETS} ]] || return 0
+  local label="label=com.docker.compose.project=${COMPOSE_PROJECT_NAME}"
+  [[ -z $(docker ps --all --quiet --filter "${label}") && -z $(docker volume ls --quiet --filter "${label}") ]] ||
+    already_there "${COMPOSE_PROJECT_NAME} was not started by this script from here: give another COMPOSE_PROJECT_NAME"
 }
 
 # COMMAND...: asks until it says yes.
@@ -87,11 +114,20 @@ log_in() { quietly agent blindcart login --username alice --password-file /run/s
 
 build() {
   step "Building the images"
-  if [[ ${prebuilt} == true ]]; then
-    export BLINDCART_PROGRAMS=prebuilt
-    image/stage_programs.sh .programs
+  if [[ ${prebuilt} != true ]]; then
+    docker-compose build
+    return
   fi
+  export BLINDCART_PROGRAMS=prebuilt
+  # Another run from here waits until the staged programs are in the images. Bazel leaves a server
+  # behind, which must not hold the locks.
+  local staging
+  exec {staging}<"${PWD}"
+  flock "${staging}"
+  image/stage_programs.sh .programs {lock}>&- {staging}<&-
   docker-compose build
+  rm -rf .programs
+  exec {staging}<&-
 }
 
 start() {
@@ -119,7 +155,7 @@ brokers_with_customers() {
 up_in_prometheus() {
   local up
   up=$(docker-compose exec -T prometheus promtool query instant http://127.0.0.1:9090 up) &&
-    [[ $(grep --count '=> 1 ' <<<"${up}") == "$1" ]] && sed 's/ @.*//' <<<"${up}"
+    [[ $(grep --count '=> 1 ' <<<"${up}") == "$1" ]] && cut --delimiter=@ --fields=1 <<<"${up}"
 }
 all_up() { up_in_prometheus 3 >/dev/null; }
 
@@ -149,21 +185,21 @@ expect_found() {
 }
 
 show_views() {
-  local folder title=$1
+  local title=$1
   step "What each party knows of it"
   in_container agent blindcart purchases
   in_container broker-1 broker list orders --data-dir broker
   in_container quiet-books merchant orders --data-dir shop
   echo
-  folder=$(mktemp -d)
-  broker_knows >"${folder}/broker"
-  shop_knows >"${folder}/shop"
-  expect_found broker alice "${folder}/broker" yes
-  expect_found broker quiet-books "${folder}/broker" yes
-  expect_found broker "${title}" "${folder}/broker" no
-  expect_found shop "${title}" "${folder}/shop" yes
-  expect_found shop alice "${folder}/shop" no
-  rm -r "${folder}"
+  views=$(mktemp -d)
+  broker_knows >"${views}/broker"
+  shop_knows >"${views}/shop"
+  expect_found broker alice "${views}/broker" yes
+  expect_found broker quiet-books "${views}/broker" yes
+  expect_found broker "${title}" "${views}/broker" no
+  expect_found shop "${title}" "${views}/shop" yes
+  expect_found shop alice "${views}/shop" no
+  rm -r "${views}"
 }
 
 shop_and_kill() {
@@ -202,13 +238,14 @@ clean() {
       "${OPERATOR_IMAGE}" find /secrets -mindepth 1 -delete
     rmdir "${BLINDCART_SECRETS}"
   fi
-  rm -rf .programs
 }
 
 on_exit() {
   local status=$?
   trap - EXIT
   trap '' INT TERM
+  # Copies of all that the broker and a shop know.
+  [[ -z ${views:-} ]] || rm -rf "${views}"
   if ((status != 0)); then
     step "It ended with ${status}; the last lines of the logs"
     docker-compose logs --no-color --tail 15 || true
@@ -233,12 +270,14 @@ main() {
     esac
   done
   check_tools
+  take_lock
+  check_project
   if [[ ${only_clean} == true ]]; then
     clean
     return
   fi
   [[ -z $(docker-compose ps --quiet) ]] ||
-    die "a market is running already. Remove it with: deploy/demo.sh --clean"
+    already_there "a market is running already. Remove it with: deploy/demo.sh --clean"
   trap on_exit EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM

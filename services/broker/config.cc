@@ -270,7 +270,9 @@ std::string CommentedConfig(const v1::BrokerConfig& config) {
   absl::StrAppend(
       &text,
       "\n# True where everybody comes through a proxy on another machine that limits connections\n"
-      "# per source. The broker, to which all of them are one address, does not slow that down.\n"
+      "# per source. The broker, to which all of them are one address, does not slow that down, "
+      "and\n"
+      "# so nobody at all: only the proxy may be able to reach its port.\n"
       "behind_proxy: ",
       config.behind_proxy() ? "true" : "false",
       "\n\n# ISO 4217 code of every account here. Not to be changed once there are accounts.\n"

@@ -25,8 +25,14 @@ absl::StatusOr<bool> FollowBroker(v1::Broker::Stub& stub, PinnedBroker& pinned) 
       answered.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     return absl::UnavailableError("the broker does not answer");
   }
-  // A broker of an earlier version does not know the call.
-  if (!answered.ok() || reply.links().empty()) return false;
+  if (!answered.ok()) {
+    // A broker of an earlier version does not know the call; anything else is to be looked into.
+    if (answered.error_code() != grpc::StatusCode::UNIMPLEMENTED) {
+      LogWarning("broker.identity_not_answered", {{"code", answered.error_code()}});
+    }
+    return false;
+  }
+  if (reply.links().empty()) return false;
   const absl::Status followed =
       pinned.Follow(std::vector<v1::IdentityLink>(reply.links().begin(), reply.links().end()));
   if (!followed.ok()) {

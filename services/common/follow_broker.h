@@ -10,7 +10,7 @@
 namespace blindcart {
 
 // True when the identity moved on. False also when whoever is there answers what does not follow from the
-// pinned identity, or nothing: then nothing has changed, and the handshake will tell. Unavailable
+// pinned identity, or refuses: then nothing has changed, and the handshake will tell. Unavailable
 // when nobody answers within five seconds. Blocks. Thread-safe. Logs what happened.
 absl::StatusOr<bool> FollowBroker(v1::Broker::Stub& stub, PinnedBroker& pinned);
 

@@ -12,13 +12,18 @@
 
 #include "absl/strings/str_cat.h"
 #include "crypto/testing/test_identity.h"
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "protocol/identity_chain.h"
 #include "protocol/testing/fake_clock.h"
+#include "services/common/log.h"
 #include "services/common/transport.h"
 
 namespace blindcart {
 namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
 
 const crypto::PublicIdentity& Public(int index) {
   return crypto::TestIdentity(index).public_identity();
@@ -114,6 +119,22 @@ TEST_F(FollowBrokerTest, ABrokerThatDoesNotKnowTheQuestionHasNotChanged) {
   somebody_.answer = {large};
   EXPECT_FALSE(FollowBroker(*stub_, pinned_).value_or(false));
   EXPECT_EQ(pinned_.current()->fingerprint(), Public(0).fingerprint());
+}
+
+TEST_F(FollowBrokerTest, WarnsOfEveryOtherRefusal) {
+  ASSERT_TRUE(InitLog("follow_broker_test", "warning").ok());
+  const auto logged = [&](grpc::StatusCode code) {
+    somebody_.status = grpc::Status(code, "said by somebody");
+    ::testing::internal::CaptureStderr();
+    EXPECT_FALSE(FollowBroker(*stub_, pinned_).value_or(true));
+    return ::testing::internal::GetCapturedStderr();
+  };
+  EXPECT_EQ(logged(grpc::StatusCode::UNIMPLEMENTED), "");
+  // A proxy that does not let the question through.
+  const std::string refused = logged(grpc::StatusCode::PERMISSION_DENIED);
+  EXPECT_THAT(refused, HasSubstr("broker.identity_not_answered"));
+  EXPECT_THAT(refused, HasSubstr("\"code\":7"));
+  EXPECT_THAT(refused, Not(HasSubstr("somebody")));
 }
 
 TEST_F(FollowBrokerTest, SaysWhenNobodyIsThere) {

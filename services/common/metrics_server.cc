@@ -51,17 +51,10 @@ absl::StatusOr<std::unique_ptr<MetricsServer>> MetricsServer::Start(const std::s
   callbacks.begin_request = &MetricsServer::OnRequest;
   callbacks.log_message = &DropLog;
   callbacks.log_access = &DropLog;
-  const char* options[] = {"listening_ports",
-                           listen.c_str(),
-                           "num_threads",
-                           "2",
-                           "request_timeout_ms",
-                           "5000",
-                           "enable_keep_alive",
-                           "no",
-                           "enable_directory_listing",
-                           "no",
-                           nullptr};
+  const char* options[] = {"listening_ports", listen.c_str(), "num_threads", "8",
+                           // Whoever connects and says nothing holds a thread for so long.
+                           "request_timeout_ms", "1000", "enable_keep_alive", "no",
+                           "enable_directory_listing", "no", nullptr};
   server->context_ = mg_start(&callbacks, server.get(), options);
   mg_server_port port = {};
   if (server->context_ == nullptr || mg_get_server_ports(server->context_, 1, &port) != 1) {

@@ -7,7 +7,7 @@
 // Anybody who reaches the port may read them: it belongs on loopback or a network of its own.
 // (prometheus-cpp's own server has no place for pages of other kinds; this is the one below it.)
 //
-// Thread safety: the pages are made on the server's threads, two at once at most.
+// Thread safety: the pages are made on the server's threads, eight at once at most.
 #ifndef BLINDCART_SERVICES_COMMON_METRICS_SERVER_H_
 #define BLINDCART_SERVICES_COMMON_METRICS_SERVER_H_
 

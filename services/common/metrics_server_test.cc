@@ -1,7 +1,14 @@
 #include "services/common/metrics_server.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <atomic>
+#include <chrono>
 #include <future>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -79,6 +86,24 @@ TEST_F(MetricsServerTest, AnswersManyAtOnce) {
   for (std::thread& scraper : scrapers) scraper.join();
   EXPECT_EQ(good, 40);
   EXPECT_EQ(scrapes_, 40);
+}
+
+// Sixteen silent peers would keep two threads for 40 seconds at five each; eight are free within two.
+TEST_F(MetricsServerTest, SilentPeersDoNotKeepTheOthersOut) {
+  const std::string& address = server_->address();
+  sockaddr_in to{};
+  to.sin_family = AF_INET;
+  to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
+  to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::vector<int> silent;
+  for (int i = 0; i < 16; ++i) {
+    silent.push_back(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(connect(silent.back(), reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
+  }
+  const auto begun = std::chrono::steady_clock::now();
+  EXPECT_EQ(Get("/readyz").status, 200);
+  EXPECT_LT(std::chrono::steady_clock::now() - begun, std::chrono::seconds(20));
+  for (const int fd : silent) close(fd);
 }
 
 TEST(MetricsServerAddressTest, SaysWhatItCannotListenOn) {

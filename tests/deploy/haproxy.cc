@@ -65,6 +65,8 @@ absl::StatusOr<std::unique_ptr<Haproxy>> Haproxy::Start(const Options& options) 
   environment["BLINDCART_CUSTOMERS_BIND"] = haproxy->customers_.address();
   environment["BLINDCART_OPERATOR_BIND"] = haproxy->operator_.address();
   environment.insert({"BLINDCART_MAX_CONNECTIONS", "200"});
+  environment.insert({"BLINDCART_MAX_CUSTOMERS", "100"});
+  environment.insert({"BLINDCART_MAX_MERCHANTS", "30"});
   environment.insert({"BLINDCART_CHECK_INTERVAL", "200ms"});
   for (int i = 0; i < 2; ++i) {
     const std::string prefix = absl::StrCat("BLINDCART_BROKER_", i + 1, "_");

@@ -49,6 +49,7 @@ class Haproxy {
   static absl::StatusOr<std::unique_ptr<Haproxy>> Start(const Options& options);
 
   std::string customers_address() const { return customers_.address(); }
+  std::string operator_address() const { return operator_.address(); }
   // Where merchants reach each broker.
   std::string broker_address(int number) const { return brokers_[number].address(); }
 

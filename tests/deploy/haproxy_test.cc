@@ -4,10 +4,11 @@
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -275,8 +276,9 @@ class HaproxyAloneTest : public ::testing::Test {
     return v1::Broker::NewStub(*DialBroker(address, root_pem_, /*plain_tcp=*/false, "link"));
   }
   // What becomes of one empty customer's link.
-  static grpc::Status TryCustomerLink(v1::Broker::Stub& stub) {
+  static grpc::Status TryCustomerLink(v1::Broker::Stub& stub, int timeout_s = 60) {
     grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(timeout_s));
     const auto stream = stub.CustomerLink(&context);
     v1::LinkMessage message;
     while (stream->Read(&message)) {
@@ -303,6 +305,13 @@ TEST_F(HaproxyAloneTest, LetsThroughWhatBelongsToADoorAndSaysThatNoBrokerIsThere
   EXPECT_THAT(link.error_message(), HasSubstr("no broker is ready"));
   {
     grpc::ClientContext context;
+    v1::FollowIdentityReply followed;
+    EXPECT_EQ(customers->FollowIdentity(&context, {}, &followed).error_code(),
+              grpc::StatusCode::UNAVAILABLE)
+        << "nobody learns of changed keys";
+  }
+  {
+    grpc::ClientContext context;
     v1::GoodsSent sent;
     const auto goods = customers->SendGoods(&context, &sent);
     goods->WritesDone();
@@ -319,12 +328,6 @@ TEST_F(HaproxyAloneTest, LetsThroughWhatBelongsToADoorAndSaysThatNoBrokerIsThere
   }
 }
 
-// Whether the other end closes a connection without a word.
-bool IsCutOff(int fd) {
-  char byte;
-  const ssize_t got = recv(fd, &byte, 1, 0);
-  return got == 0 || (got < 0 && errno == ECONNRESET);
-}
 bool IsStillOpen(int fd) {
   char byte;
   return recv(fd, &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN;
@@ -335,27 +338,41 @@ int Connect(const std::string& address) {
   to.sin_port = htons(static_cast<uint16_t>(std::stoi(address.substr(address.rfind(':') + 1))));
   to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const timeval patience = {60, 0};
-  setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&to), sizeof(to)), 0);
   return fd;
 }
+
+class SilentConnections {
+ public:
+  SilentConnections(const std::string& address, int count) {
+    for (int i = 0; i < count; ++i) Add(address);
+  }
+  ~SilentConnections() {
+    for (const int fd : fds_) close(fd);
+  }
+  SilentConnections(const SilentConnections&) = delete;
+  SilentConnections& operator=(const SilentConnections&) = delete;
+
+  void Add(const std::string& address) { fds_.push_back(Connect(address)); }
+  // Those that the other end has closed. Which of several it is, HAProxy's threads race for.
+  int CutOff() const {
+    return static_cast<int>(fds_.size() - std::count_if(fds_.begin(), fds_.end(), IsStillOpen));
+  }
+
+ private:
+  std::vector<int> fds_;
+};
 
 TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
   Start({{"BLINDCART_SOURCE_CONNECTIONS", "3"},
          {"BLINDCART_SOURCE_NEW_CONNECTIONS_PER_10S", "1000"},
          {"BLINDCART_SOURCE_REQUESTS_PER_10S", "5"}});
   ASSERT_NE(haproxy_, nullptr);
-  std::vector<int> connections;
-  for (int i = 0; i < 3; ++i) connections.push_back(Connect(haproxy_->customers_address()));
-  WaitUntil("the connections are counted", [&] { return CustomersConnections() == 3; });
-  // One door's connections count at the others.
-  const int further = Connect(haproxy_->broker_address(0));
-  EXPECT_TRUE(IsCutOff(further));
-  close(further);
-  for (const int fd : connections) {
-    EXPECT_TRUE(IsStillOpen(fd));
-    close(fd);
+  {
+    SilentConnections silent(haproxy_->customers_address(), 3);
+    // One door's connections count at the others.
+    silent.Add(haproxy_->broker_address(0));
+    WaitUntil("one of four is cut off", [&] { return silent.CutOff() == 1; });
   }
   WaitUntil("the connections are forgotten", [&] { return CustomersConnections() == 0; });
 
@@ -367,6 +384,38 @@ TEST_F(HaproxyAloneTest, HoldsEachSourceToSoManyConnectionsAndRequests) {
     if (status.error_message().find("too many requests") != std::string::npos) ++refused;
   }
   EXPECT_GE(refused, 1);
+}
+
+TEST_F(HaproxyAloneTest, SilenceAtTheOperatorsDoorShutsNoOther) {
+  Start({{"BLINDCART_MAX_CONNECTIONS", "40"}});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->operator_address(), 40);
+  // Sooner than the five seconds after which silence at that door ends.
+  EXPECT_THAT(
+      TryCustomerLink(*Dial(haproxy_->customers_address()), /*timeout_s=*/4).error_message(),
+      HasSubstr("no broker is ready"));
+}
+
+TEST_F(HaproxyAloneTest, SilenceAtTheCustomersDoorShutsNoOther) {
+  Start({{"BLINDCART_MAX_CONNECTIONS", "40"},
+         {"BLINDCART_MAX_CUSTOMERS", "20"},
+         {"BLINDCART_MAX_MERCHANTS", "8"},
+         {"BLINDCART_SOURCE_CONNECTIONS", "100"},
+         {"BLINDCART_SOURCE_NEW_CONNECTIONS_PER_10S", "100"}});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->customers_address(), 40);
+  EXPECT_THAT(TryCustomerLink(*Dial(haproxy_->broker_address(1))).error_message(),
+              HasSubstr("no broker is ready"));
+  // The operator's page is answered, too.
+  WaitUntil("the customers' places are taken", [&] { return CustomersConnections() == 20; });
+}
+
+// A shop's and an agent's connections, and their next ones while the old ones are ending, are few.
+TEST_F(HaproxyAloneTest, ASourceHasSixteenConnectionsUnlessSaidOtherwise) {
+  Start({});
+  ASSERT_NE(haproxy_, nullptr);
+  const SilentConnections silent(haproxy_->customers_address(), 17);
+  WaitUntil("one of seventeen is cut off", [&] { return silent.CutOff() == 1; });
 }
 
 }  // namespace
