@@ -2,8 +2,8 @@
 
 Usage: count_results.py EVENTS BAZEL_STATUS CHECKS_PASSED CHECKS_FAILED CHECKS_SKIPPED
 
-Prints "N passed, N failed" as its last line, followed by ", N skipped" when a check was skipped, or
-a test with every case of it. Exits with 1 if anything failed or no test ran.
+Prints "N passed, N failed" as its last line, and above it "N skipped" when a check was skipped, or a
+test with every case of it. Exits with 1 if anything failed or no test ran.
 """
 
 import json
@@ -73,8 +73,9 @@ def main(arguments):
     failed += int(checks_failed)
     if ran == 0:
         print("no test ran")
-    remark = ", %d skipped" % skipped if skipped else ""
-    print("%d passed, %d failed%s" % (passed, failed, remark))
+    if skipped:
+        print("%d skipped" % skipped)
+    print("%d passed, %d failed" % (passed, failed))
     return 1 if failed or ran == 0 else 0
 
 
