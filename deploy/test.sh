@@ -136,7 +136,7 @@ find_daemon() {
   ((EUID == 0)) || not_run "no docker daemon answers, and only root can start one"
   # Two daemons would share the bridge and the packet filter.
   exec {lock}>/run/lock/blindcart-dockerd.lock
-  flock --timeout 3600 "${lock}" || fail "another test's own dockerd has run for an hour"
+  flock --timeout 900 "${lock}" || fail "another test's own dockerd has run for 15 minutes"
   docker version >/dev/null 2>&1 && return
   note_network
   start_daemon && return
