@@ -325,7 +325,12 @@ main() {
   check_kernel
   local ended=0
   market=started
-  ./demo.sh ${how} --keep || ended=$?
+  # Bazel may leave a server behind, which must not hold the lock.
+  if [[ -n ${lock:-} ]]; then
+    ./demo.sh ${how} --keep {lock}>&- || ended=$?
+  else
+    ./demo.sh ${how} --keep || ended=$?
+  fi
   # Not ours to remove.
   if ((ended == ALREADY_THERE)); then market=; fi
   ((ended == 0)) || fail "demo.sh ended with ${ended}"

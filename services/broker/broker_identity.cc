@@ -247,14 +247,19 @@ absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storag
                                                   absl::string_view pass_phrase) {
   const absl::StatusOr<std::unique_ptr<KeyLock>> lock = KeyLock::Take(ParentOf(paths.identity_dir));
   if (!lock.ok()) return lock.status();
-  absl::StatusOr<BrokerIdentity> own =
-      Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
-  if (!own.ok()) return own.status();
-  const absl::Status noted = store.Write([&](storage::Transaction& transaction) {
-    return transaction.meta().Set(kServedIdentityMetaKey, own->lineage.current().fingerprint());
+  return Settle(paths, store, pass_phrase, [] { return absl::OkStatus(); });
+}
+
+absl::Status NoteServed(storage::Store& store, const protocol::IdentityLineage& own) {
+  return store.Write([&](storage::Transaction& transaction) -> absl::Status {
+    const absl::StatusOr<std::string> there = transaction.meta().Get(kIdentityHistoryMetaKey);
+    if (!there.ok() && !absl::IsNotFound(there.status())) return there.status();
+    if (there.value_or("") != own.ToHistory().SerializeAsString()) {
+      return absl::FailedPreconditionError(
+          "the broker's key was changed while this one was starting; start it again");
+    }
+    return transaction.meta().Set(kServedIdentityMetaKey, own.current().fingerprint());
   });
-  if (!noted.ok()) return noted;
-  return own;
 }
 
 absl::StatusOr<BrokerIdentity> RotateBrokerIdentity(const DataPaths& paths, storage::Store& store,

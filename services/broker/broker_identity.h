@@ -35,18 +35,22 @@ struct BrokerIdentity {
   protocol::IdentityLineage lineage;  // Leads to it.
 };
 
-// The fingerprint of the identity that the latest broker to start has; not there before the first one.
+// The fingerprint of the identity that NoteServed was last called with; not there before.
 inline constexpr char kServedIdentityMetaKey[] = "identity_served";
 
 // As the store has it; empty before the first rotation.
 absl::StatusOr<v1::IdentityHistory> ReadIdentityHistory(storage::Store& store);
 
-// The identity to serve with, which is noted in the store.
+// The identity to serve with.
 absl::StatusOr<BrokerIdentity> LoadBrokerIdentity(const DataPaths& paths, storage::Store& store,
                                                   absl::string_view pass_phrase);
 
+// Tells the other brokers over this store that one serves with this identity now; for one that can.
+// kFailedPrecondition when there has been a rotation since it was loaded.
+absl::Status NoteServed(storage::Store& store, const protocol::IdentityLineage& own);
+
 // Whether a broker over this store serves with another identity than `own` by now: its successor, since
-// nobody starts with an earlier one. Whoever serves with `own` has to end then: customers and merchants
+// NoteServed takes no earlier one. Whoever serves with `own` has to end then: customers and merchants
 // who have followed believe nothing that it signs for what is new.
 absl::StatusOr<bool> IsReplaced(storage::Store& store, const crypto::PublicIdentity& own);
 

@@ -169,11 +169,15 @@ TEST_F(BrokerIdentityTest, WhoServesLearnsThatAnotherOneServesWithTheNextKey) {
   EXPECT_FALSE(*IsReplaced(*store_, crypto::TestIdentity(0).public_identity()));
   const absl::StatusOr<BrokerIdentity> before = Load();
   ASSERT_TRUE(before.ok()) << before.status();
+  ASSERT_TRUE(NoteServed(*store_, before->lineage).ok());
   EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current()));
   ASSERT_TRUE(Rotate().ok());
-  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current())) << "nobody serves with it yet";
+  EXPECT_TRUE(absl::IsFailedPrecondition(NoteServed(*store_, before->lineage)))
+      << "it was slow to start";
   const absl::StatusOr<BrokerIdentity> after = Load();
   ASSERT_TRUE(after.ok()) << after.status();
+  EXPECT_FALSE(*IsReplaced(*store_, before->lineage.current())) << "nobody serves with it yet";
+  ASSERT_TRUE(NoteServed(*store_, after->lineage).ok());
   EXPECT_TRUE(*IsReplaced(*store_, before->lineage.current()));
   EXPECT_FALSE(*IsReplaced(*store_, after->lineage.current()));
 }

@@ -101,7 +101,7 @@ void Listeners::OnWritten(Job& job, const absl::Status& status) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     writing_ = false;
-    more = !changes_.empty();
+    more = !changes_.empty() || prolong_ || remove_expired_;
     if (!status.ok()) {
       not_removed_.insert(not_removed_.end(), job.removed.begin(), job.removed.end());
     }

@@ -301,6 +301,9 @@ absl::Status Serve(const ServeOptions& options) {
   const absl::StatusOr<std::unique_ptr<MetricsServer>> metrics =
       ServeMetrics(config.metrics_listen(), **broker, readiness);
   if (!metrics.ok()) return metrics.status();
+  // Not before all doors are open: other brokers end for it.
+  status = NoteServed(*opened->store, keys->lineage);
+  if (!status.ok()) return status;
   ThreadScheduler scheduler;
   Housekeeping housekeeping(**broker, readiness, **runner, scheduler);
   housekeeping.Start();

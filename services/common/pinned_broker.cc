@@ -12,6 +12,18 @@ namespace {
 
 constexpr mode_t kCardMode = 0644;
 
+// A broker that has announced its next identity serves with it within this time.
+constexpr int64_t kRotationTakesMs = int64_t{7} * 24 * 3'600'000;
+
+// When an identity counts as retired whose successor an operator's card tells of: now, but for one that
+// was announced long ago, which may have been followed then, and whose thief must gain no time by a
+// new card.
+int64_t RetiredAtMs(const v1::IdentityLink& link, int64_t now_ms) {
+  return link.announced_at_ms() < now_ms - kRotationTakesMs
+             ? link.announced_at_ms() + kRotationTakesMs
+             : now_ms;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<PinnedBroker>> PinnedBroker::Open(const LoadedBrokerCard& card,
@@ -22,7 +34,10 @@ absl::StatusOr<std::unique_ptr<PinnedBroker>> PinnedBroker::Open(const LoadedBro
   std::vector<int64_t> followed_at_ms(card.card.followed_at_ms().begin(),
                                       card.card.followed_at_ms().end());
   const bool complete = followed_at_ms.size() == links;
-  followed_at_ms.resize(links, clock.NowUnixMs());
+  for (size_t i = followed_at_ms.size(); i < links; ++i) {
+    followed_at_ms.push_back(
+        RetiredAtMs(card.card.history().links(static_cast<int>(i)), clock.NowUnixMs()));
+  }
   protocol::IdentityLineage lineage(card.identity);
   if (links > 0) {
     absl::StatusOr<protocol::IdentityLineage> read =

@@ -28,7 +28,7 @@ class PinnedBroker {
   using Keep = std::function<absl::Status(const protocol::IdentityLineage& lineage)>;
 
   // Over the card at `card_path`. What an operator's card knows of earlier identities counts as
-  // followed now. Errors: those of files and of `keep`, which is also called here, since an end
+  // followed now, or a week after its announcement if that is over. Errors: those of files and of `keep`, which is also called here, since an end
   // between card and `keep` may have left the second behind.
   static absl::StatusOr<std::unique_ptr<PinnedBroker>> Open(const LoadedBrokerCard& card,
                                                             const std::string& card_path,

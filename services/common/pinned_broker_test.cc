@@ -146,16 +146,27 @@ TEST_F(PinnedBrokerTest, WhatCannotBeKeptIsNotFollowed) {
   EXPECT_EQ(kept_, Public(1).fingerprint());
 }
 
-TEST_F(PinnedBrokerTest, AnOperatorsLaterCardCountsAsFollowedNow) {
+// Unless it tells of a change of long ago: a new card gives the thief of a retired key no time.
+TEST_F(PinnedBrokerTest, AnOperatorsLaterCardCountsAsFollowedNowOrAWeekAfterItsChange) {
+  constexpr int64_t kWeekMs = int64_t{7} * 24 * 3'600'000;
+  const int64_t announced_ms = clock_.NowUnixMs();
   v1::BrokerCard card = Card();
   card.set_identity_pem(Public(1).ToPem());
   card.set_fingerprint_hex(crypto::HexEncode(Public(1).fingerprint()));
   *card.mutable_history() =
-      protocol::IdentityLineage(Public(0)).Follow({Link(0, 1, 1)}, 0)->ToHistory();
+      protocol::IdentityLineage(Public(0))
+          .Follow({protocol::MakeIdentityLink(crypto::TestIdentity(0), Public(1), 1, announced_ms)},
+                  0)
+          ->ToHistory();
   Write(card);
   EXPECT_THAT(Card().followed_at_ms(), IsEmpty());
-  EXPECT_EQ(Open()->lineage()->followed_at_ms(), clock_.NowUnixMs());
-  EXPECT_THAT(Card().followed_at_ms(), ElementsAre(clock_.NowUnixMs()));
+  clock_.Advance(kWeekMs);
+  EXPECT_EQ(Open()->lineage()->followed_at_ms(), announced_ms + kWeekMs);
+  EXPECT_THAT(Card().followed_at_ms(), ElementsAre(announced_ms + kWeekMs));
+
+  Write(card);
+  clock_.Advance(kWeekMs);
+  EXPECT_EQ(Open()->lineage()->followed_at_ms(), announced_ms + kWeekMs);
 }
 
 TEST_F(PinnedBrokerTest, ACardWhoseHistoryLeadsElsewhereIsRefused) {

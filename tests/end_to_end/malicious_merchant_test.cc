@@ -617,7 +617,8 @@ TEST_F(MaliciousMerchantTest, NonsenseEndsTheMerchantsLinkAndNoOther) {
     EXPECT_TRUE(protocol::IsRefusal((*thief)->link().AwaitEnd())) << what;
   }
 
-  // Two answers to one hello end the shop's link; its customer is told something sensible.
+  // Two answers to one hello: the customer is told something sensible, whether the second finds the
+  // session open, which ends the shop's link (relay_test.cc), or given up because of the first.
   auto shop = TestMerchant::Start(*world().broker, *world().thief);
   ASSERT_TRUE(shop.ok()) << shop.status();
   Lies lies;
@@ -630,7 +631,6 @@ TEST_F(MaliciousMerchantTest, NonsenseEndsTheMerchantsLinkAndNoOther) {
   (*shop)->Lie(lies);
   ExpectRefused({"browse", kThief}, kVerification,
                 "could not prove to be the shop whose key is pinned", "two answers");
-  EXPECT_TRUE(protocol::IsRefusal((*shop)->AwaitEnd()));
   shopping().Browse("alice", kHonest);
   shopping().Browse("alice", kCrooked);
 }
