@@ -22,15 +22,15 @@ using nlohmann::json;
 // Of one core of the machine in docs/benchmarks.md. Milliseconds of processor time but for the two of a
 // commit, which are durations.
 struct Costs {
-  double login_ms = 27;
-  double request_broker_ms = 2.3;
+  double login_ms = 24;
+  double request_broker_ms = 1.4;
   double request_kib = 52;
-  double purchase_broker_ms = 29;
+  double purchase_broker_ms = 23;
   double purchase_kib = 247;
-  double delivery_broker_ms_per_mib = 2.1;
-  double customer_kib = 100;
-  double commit_ms = 2;
-  double commit_each_ms = 1;
+  double delivery_broker_ms_per_mib = 1.7;
+  double customer_kib = 21;
+  double commit_ms = 0.1;
+  double commit_each_ms = 0.54;
   double stored_bytes = 3'000;  // of a paid order
 };
 
