@@ -120,6 +120,20 @@ TEST_F(ListenersTest, WhatCouldNotBeRemovedIsRemovedByALaterSweep) {
   EXPECT_EQ(Find(others_, kAliceId), "");
 }
 
+TEST_F(ListenersTest, AProlongationThatMeetsAWriteFollowsIt) {
+  listeners_.Announce(kAliceId, 7, "192.0.2.7:9000", Count());
+  Settle();
+  gate_.Shut();
+  listeners_.Announce(kBobId, 8, "192.0.2.8:9000", Count());
+  clock_.Advance(Listeners::kProlongIntervalMs);
+  listeners_.Sweep();
+  gate_.Open();
+  Settle();
+  Settle();  // The first one's answer brought the second.
+  clock_.Advance(Listeners::kLifetimeMs - Listeners::kProlongIntervalMs / 2);
+  EXPECT_EQ(Find(others_, kAliceId), "192.0.2.7:9000");
+}
+
 TEST_F(ListenersTest, AFullQueueIsAnsweredToo) {
   commits_->Shutdown();
   listeners_.Announce(kAliceId, 7, "192.0.2.7:9000", Count());
