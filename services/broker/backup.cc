@@ -320,7 +320,7 @@ absl::StatusOr<BackupReport> MakeBackup(const std::string& data_dir, const v1::B
     return absl::AlreadyExistsError(
         absl::StrCat(to, " is there already; a backup overwrites nothing. Give a new name"));
   }
-  const std::string keys_dir = config.data_dir();
+  const std::string& keys_dir = config.data_dir();
   absl::StatusOr<std::unique_ptr<WorkFolder>> work = WorkFolder::MakeBeside(to);
   if (!work.ok()) return work.status();
   const std::string database = (*work)->Path(kDatabaseName);

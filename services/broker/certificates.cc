@@ -97,7 +97,7 @@ absl::Status Certificates::Commit(
         result->Clear();
         return job(transaction, *result);
       },
-      [this, customer_id, result, answer = std::move(answer)](absl::Status status) {
+      [this, customer_id, result, answer = std::move(answer)](const absl::Status& status) {
         under_way_.Leave(customer_id);
         if (!status.ok()) {
           LogWarning("certificates.commit_failed", {{"code", static_cast<int>(status.code())}});

@@ -169,7 +169,7 @@ void CustomerSession::Judge(uint64_t call_id, bool matches) {
         return transaction.customers().SetLoginState(customer_id, verdict->state.failures,
                                                      verdict->state.blocked_until_ms);
       },
-      [self = shared_from_this(), call_id, verdict, last_mail](absl::Status status) {
+      [self = shared_from_this(), call_id, verdict, last_mail](const absl::Status& status) {
         if (!status.ok()) {
           LogWarning("login.commit_failed", {{"code", static_cast<int>(status.code())}});
           self->Close(Busy());

@@ -39,6 +39,16 @@ absl::Status RefuseIfFound(const absl::StatusOr<T>& found, absl::string_view wha
   return absl::IsNotFound(found.status()) ? absl::OkStatus() : found.status();
 }
 
+// A key is one party's: whoever is handed the wrong file would else enrol somebody who can never log in.
+absl::Status RefuseKnownIdentity(storage::Transaction& transaction,
+                                 const std::string& fingerprint) {
+  const absl::Status customer = RefuseIfFound(
+      transaction.customers().FindByFingerprint(fingerprint), "this identity (a customer's)");
+  if (!customer.ok()) return customer;
+  return RefuseIfFound(transaction.merchants().FindByFingerprint(fingerprint),
+                       "this identity (a merchant's)");
+}
+
 absl::StatusOr<int64_t> OpenAccount(storage::Transaction& transaction, const Enroller& enroller,
                                     const std::string& number, storage::AccountKind kind,
                                     const std::string& pin_record) {
@@ -103,8 +113,7 @@ absl::StatusOr<std::string> EnrolCustomer(const Enroller& enroller, const NewCus
     const absl::Status name =
         RefuseIfFound(transaction.customers().FindByUsername(customer.username), customer.username);
     if (!name.ok()) return name;
-    const absl::Status key = RefuseIfFound(
-        transaction.customers().FindByFingerprint(identity->fingerprint()), "this identity");
+    const absl::Status key = RefuseKnownIdentity(transaction, identity->fingerprint());
     if (!key.ok()) return key;
     const absl::StatusOr<int64_t> account =
         OpenAccount(transaction, enroller, customer.account_number, storage::AccountKind::kCustomer,
@@ -149,8 +158,7 @@ absl::StatusOr<std::string> EnrolMerchant(const Enroller& enroller, const NewMer
     const absl::Status name =
         RefuseIfFound(transaction.merchants().FindByName(merchant.name), merchant.name);
     if (!name.ok()) return name;
-    const absl::Status key = RefuseIfFound(
-        transaction.merchants().FindByFingerprint(identity->fingerprint()), "this identity");
+    const absl::Status key = RefuseKnownIdentity(transaction, identity->fingerprint());
     if (!key.ok()) return key;
     const absl::StatusOr<int64_t> account = OpenAccount(
         transaction, enroller, merchant.account_number, storage::AccountKind::kMerchant, "");

@@ -15,7 +15,7 @@ class EnrolmentTest : public BrokerFixture {
   NewCustomer Carol() {
     NewCustomer carol;
     carol.username = "carol";
-    carol.identity_pem = music_.public_identity().ToPem();
+    carol.identity_pem = crypto::TestIdentity(5).public_identity().ToPem();
     carol.account_number = "1003";
     carol.password = crypto::SecretBytes::CopyOf("long enough");
     carol.pin = crypto::SecretBytes::CopyOf("4321");
@@ -27,13 +27,14 @@ class EnrolmentTest : public BrokerFixture {
 TEST_F(EnrolmentTest, EnrolsACustomerWithMoneyFromTheExternalAccount) {
   const auto fingerprint = EnrolCustomer(enroller(), Carol());
   ASSERT_TRUE(fingerprint.ok()) << fingerprint.status();
-  EXPECT_EQ(*fingerprint, music_.public_identity().fingerprint());
+  EXPECT_EQ(*fingerprint, crypto::TestIdentity(5).public_identity().fingerprint());
   EXPECT_EQ(AccountOf("1003").balance_minor, 123);
   EXPECT_EQ(AccountOf("EXTERNAL").balance_minor, -2 * kOpeningBalanceMinor - 123);
   ExpectBooksRight();
 }
 
 TEST_F(EnrolmentTest, RefusesWhatIsTakenAndLeavesNothingBehind) {
+  const std::string fresh = crypto::TestIdentity(6).public_identity().ToPem();
   NewCustomer carol = Carol();
   carol.username = "alice";
   EXPECT_TRUE(absl::IsAlreadyExists(EnrolCustomer(enroller(), carol).status()));
@@ -44,13 +45,21 @@ TEST_F(EnrolmentTest, RefusesWhatIsTakenAndLeavesNothingBehind) {
   carol.account_number = "1001";
   EXPECT_TRUE(absl::IsAlreadyExists(EnrolCustomer(enroller(), carol).status()));
   EXPECT_TRUE(EnrolCustomer(enroller(), Carol()).ok());
-  EXPECT_TRUE(absl::IsAlreadyExists(
-      EnrolMerchant(enroller(), {"books", bob_.public_identity().ToPem(), "2009"}).status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(EnrolMerchant(enroller(), {"books", fresh, "2009"}).status()));
   EXPECT_TRUE(absl::IsAlreadyExists(
       EnrolMerchant(enroller(), {"fresh", books_.public_identity().ToPem(), "2009"}).status()));
+  EXPECT_TRUE(absl::IsAlreadyExists(EnrolMerchant(enroller(), {"fresh", fresh, "2001"}).status()));
+  EXPECT_TRUE(EnrolMerchant(enroller(), {"fresh", fresh, "2009"}).ok());
+}
+
+// Somebody was handed the wrong file: the name must not be lost to it.
+TEST_F(EnrolmentTest, AKeyIsOnePartysOnly) {
+  NewCustomer carol = Carol();
+  carol.identity_pem = books_.public_identity().ToPem();
+  EXPECT_TRUE(absl::IsAlreadyExists(EnrolCustomer(enroller(), carol).status()));
   EXPECT_TRUE(absl::IsAlreadyExists(
-      EnrolMerchant(enroller(), {"fresh", bob_.public_identity().ToPem(), "2001"}).status()));
-  EXPECT_TRUE(EnrolMerchant(enroller(), {"fresh", bob_.public_identity().ToPem(), "2009"}).ok());
+      EnrolMerchant(enroller(), {"fresh", bob_.public_identity().ToPem(), "2009"}).status()));
+  EXPECT_TRUE(EnrolCustomer(enroller(), Carol()).ok());
 }
 
 TEST_F(EnrolmentTest, RefusesWhatIsOutOfBounds) {

@@ -116,7 +116,7 @@ absl::Status Mail::Commit(int64_t customer_id,
         result->Clear();
         return job(transaction, *result);
       },
-      [this, customer_id, result, answer = std::move(answer)](absl::Status status) {
+      [this, customer_id, result, answer = std::move(answer)](const absl::Status& status) {
         End(customer_id, 0);
         if (!status.ok()) {
           LogWarning("mail.commit_failed", {{"code", static_cast<int>(status.code())}});
@@ -314,7 +314,7 @@ absl::Status Mail::Send(int64_t customer_id, v1::SendMailCall call, Answer answe
         sent->outcome = v1::SEND_MAIL_OUTCOME_STORED;
         return absl::OkStatus();
       },
-      [this, customer_id, bytes, sent, answer](absl::Status status) {
+      [this, customer_id, bytes, sent, answer](const absl::Status& status) {
         End(customer_id, bytes);
         // Nothing is said of a mailbox when the commit failed as a whole.
         if (!status.ok() && status != MailboxFull()) {
@@ -418,7 +418,7 @@ void Mail::Sweep() {
         if (count.ok()) *removed = *count;
         return count.status();
       },
-      [this, removed](absl::Status status) {
+      [this, removed](const absl::Status& status) {
         if (!status.ok()) {
           LogWarning("mail.sweep_failed", {{"code", static_cast<int>(status.code())}});
         }

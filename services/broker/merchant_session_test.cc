@@ -58,9 +58,10 @@ TEST_F(MerchantSessionTest, ANewerLinkReplacesTheOlder) {
 
 TEST_F(MerchantSessionTest, AMerchantEnrolledWhileTheBrokerServesCanConnect) {
   const Enroller enroller = {*store_, "EUR", clock_.NowUnixMs(), crypto::SystemRandom(), kTestCost};
-  auto late = Merchant(bob_);
+  const crypto::Identity& newcomer = crypto::TestIdentity(5);
+  auto late = Merchant(newcomer);
   ASSERT_FALSE(late->Connect());
-  ASSERT_TRUE(EnrolMerchant(enroller, {"late", bob_.public_identity().ToPem(), "2003"}).ok());
+  ASSERT_TRUE(EnrolMerchant(enroller, {"late", newcomer.public_identity().ToPem(), "2003"}).ok());
   EXPECT_TRUE(late->Connect());
 }
 

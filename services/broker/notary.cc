@@ -161,7 +161,7 @@ void Notary::Keep(const std::shared_ptr<Request>& request) {
         }
         return transaction.tokens().Insert({request->serial, request->issued.token_sha256});
       },
-      [this, request](absl::Status status) {
+      [this, request](const absl::Status& status) {
         if (request->behind_others) {
           LogWarning("notary.clock_behind_others");
           request->answer(ResultOf(v1::NOTARY_OUTCOME_CLOCK));

@@ -102,7 +102,7 @@ void Notices::OnAck(int64_t merchant_id, LinkId link_id, int64_t notice_id) {
           [merchant_id, notice_id](storage::Transaction& transaction) {
             return transaction.notices().Acknowledge(merchant_id, notice_id);
           },
-          [](absl::Status status) {
+          [](const absl::Status& status) {
             if (!status.ok()) {
               LogWarning("notice.acknowledge_failed", {{"code", static_cast<int>(status.code())}});
             }

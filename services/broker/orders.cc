@@ -137,7 +137,7 @@ void Orders::Offer(const crypto::PublicIdentity& merchant, int64_t merchant_id,
         result->set_total_minor(order->total_minor);
         return absl::OkStatus();
       },
-      [result, answer](absl::Status status) {
+      [result, answer](const absl::Status& status) {
         if (!status.ok()) LogWarning("offer.failed", {{"code", static_cast<int>(status.code())}});
         answer(status.ok() ? *result : Offered(v1::OFFER_OUTCOME_BUSY));
       });
@@ -214,7 +214,7 @@ void Orders::Decline(int64_t customer_id, absl::string_view order_id,
         outcome->status = outcome->notice.notice.status();
         return absl::OkStatus();
       },
-      [this, outcome, reply](absl::Status status) {
+      [this, outcome, reply](const absl::Status& status) {
         if (!status.ok()) {
           LogWarning("decline.failed", {{"code", static_cast<int>(status.code())}});
           reply(v1::ORDER_STATUS_CREATED);
@@ -256,7 +256,7 @@ void Orders::Sweep() {
             *notices = std::move(written);
             return absl::OkStatus();
           },
-          [this, notices](absl::Status status) {
+          [this, notices](const absl::Status& status) {
             if (!status.ok()) {
               LogWarning("sweep.failed", {{"code", static_cast<int>(status.code())}});
               return;

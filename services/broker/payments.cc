@@ -279,7 +279,7 @@ void Payments::Commit(const std::shared_ptr<Request>& request) {
         *outcome = Outcome();
         return Decide(transaction, *request, *outcome);
       },
-      [this, request, outcome](absl::Status status) {
+      [this, request, outcome](const absl::Status& status) {
         if (!status.ok()) {
           LogWarning("payment.failed", {{"code", static_cast<int>(status.code())}});
           Finish(*request, ResultOf(v1::PAY_OUTCOME_BUSY));

@@ -246,12 +246,12 @@ TEST_F(PaymentsTest, AnAccountInAnotherCurrencyDoesNotPay) {
   const Enroller enroller = {*store_, "USD", clock_.NowUnixMs(), crypto::SystemRandom(), kTestCost};
   NewCustomer carol;
   carol.username = "carol";
-  carol.identity_pem = music_.public_identity().ToPem();
+  carol.identity_pem = crypto::TestIdentity(5).public_identity().ToPem();
   carol.account_number = "1003";
   carol.password = crypto::SecretBytes::CopyOf(kPassword);
   carol.pin = crypto::SecretBytes::CopyOf(kPin);
   ASSERT_TRUE(EnrolCustomer(enroller, carol).ok());
-  auto link = Customer(music_);
+  auto link = Customer(crypto::TestIdentity(5));
   ASSERT_TRUE(link->Login("carol", kPassword).success);
   const std::string handle = OpenSession(*link, *shop_, books_, Id("carol's sid"));
   const v1::OrderTerms terms = Terms(books_, Id("carol's sid"));
